@@ -1,0 +1,1 @@
+"""Partners, offers, leads and statements (domain.md 4.4)."""

@@ -1,0 +1,1 @@
+"""Settings rows and what the other packages share."""

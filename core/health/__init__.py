@@ -1,0 +1,1 @@
+"""What is alive: workers seen, readiness."""

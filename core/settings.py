@@ -1,0 +1,173 @@
+"""Settings of the project, from the environment and `.env` alone. `.env.example` lists every variable with its meaning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from core import env, logs
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env.env.read_env(BASE_DIR / ".env")
+
+# --- What this installation is -------------------------------------------------------------------------------------
+PMS_ENV = env.choice("PMS_ENV", "production", {"production", "development"})
+DEVELOPMENT = PMS_ENV == "development"
+DEFAULT_SECRET_KEY = "not-a-secret-set-SECRET_KEY-before-you-serve-anyone"  # refused by core.checks in production
+SECRET_KEY = env.text("SECRET_KEY", DEFAULT_SECRET_KEY)
+DEBUG = env.flag("DEBUG", False)
+ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]" if DEVELOPMENT else "")
+CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
+BASE_URL = env.url("BASE_URL", "http://127.0.0.1:8000" if DEVELOPMENT else "https://localhost", ("http", "https"))
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django_celery_beat",
+    "django_structlog",
+    "dashboards",
+    "sales_revenue",
+    "advertising",
+    "farms",
+    "accounts",
+    "core",
+    "core.health",
+    "core.delivery",
+    "core.jobs",
+    "core.base",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django_structlog.middlewares.RequestMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "core.urls"
+WSGI_APPLICATION = "core.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- PostgreSQL ----------------------------------------------------------------------------------------------------
+DATABASES = {
+    "default": {
+        **env.postgres("DATABASE_URL", "postgres://pms@127.0.0.1:5432/pms"),
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+        "DISABLE_SERVER_SIDE_CURSORS": True,  # PgBouncer in transaction mode must work
+    }
+}
+
+# --- Redis and Celery (the documented names) -----------------------------------------------------------------------
+REDIS_ENABLED = env.flag("REDIS_ENABLED", True)
+REDIS_URL = env.url("REDIS_URL", "redis://localhost:6379/1", ("redis", "rediss"))
+CELERY_BROKER_URL = env.url("CELERY_BROKER_URL", "redis://localhost:6379/0", env.BROKER_SCHEMES)
+CELERY_RESULT_BACKEND = env.url("CELERY_RESULT_BACKEND", "redis://localhost:6379/0", env.BROKER_SCHEMES)
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_TIMEZONE = "Africa/Accra"
+CACHE_TABLE = "django_cache"
+CACHES = {
+    "default": (
+        {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
+        if REDIS_ENABLED
+        else {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": CACHE_TABLE}
+    )
+}
+# Celery closes the database connection around every task unless this is high; a new one costs more than the task.
+CELERY_DB_REUSE_MAX = 100_000
+
+# --- Time and language ---------------------------------------------------------------------------------------------
+USE_TZ = True
+TIME_ZONE = "Africa/Accra"
+LANGUAGE_CODE = "en"
+USE_I18N = True
+
+# --- People --------------------------------------------------------------------------------------------------------
+AUTH_USER_MODEL = "accounts.User"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+
+# --- The phone network and the mail server -------------------------------------------------------------------------
+SANDBOX_HTTP_PORT = env.number("SANDBOX_HTTP_PORT", 8025, minimum=1, maximum=65535)
+SANDBOX_SMTP_PORT = env.number("SANDBOX_SMTP_PORT", 1025, minimum=1, maximum=65535)
+_SANDBOX_API = f"http://127.0.0.1:{SANDBOX_HTTP_PORT}/v1/messages"
+HUBTEL_BASE_URL = env.url(
+    "HUBTEL_BASE_URL", _SANDBOX_API if DEVELOPMENT else "https://sms.hubtel.com/v1/messages", ("http", "https")
+)
+HUBTEL_CLIENT_ID = env.text("HUBTEL_CLIENT_ID", "sandbox" if DEVELOPMENT else "")
+HUBTEL_CLIENT_SECRET = env.text("HUBTEL_CLIENT_SECRET", "sandbox" if DEVELOPMENT else "")
+HUBTEL_SENDER = env.require(
+    "HUBTEL_SENDER",
+    env.text("HUBTEL_SENDER", "YEA"),
+    lambda sender: sender.isascii() and sender.isalnum() and len(sender) <= 11,
+    "set it to the approved sender name: 1 to 11 letters and digits",
+)
+HUBTEL_TIMEOUT_SECONDS = env.number("HUBTEL_TIMEOUT_SECONDS", 10, minimum=1, maximum=60)
+SMS_MAX_PARTS = env.number("SMS_MAX_PARTS", 6, minimum=1, maximum=10)
+SENDING_WINDOWS = not DEVELOPMENT  # domain.md 4.6.3: open all day in development
+EMAIL_HOST = env.text("EMAIL_HOST", "127.0.0.1" if DEVELOPMENT else "")
+EMAIL_PORT = env.number("EMAIL_PORT", SANDBOX_SMTP_PORT if DEVELOPMENT else 587, minimum=1, maximum=65535)
+EMAIL_HOST_USER = env.text("EMAIL_HOST_USER")
+EMAIL_HOST_PASSWORD = env.text("EMAIL_HOST_PASSWORD")
+EMAIL_USE_TLS = env.flag("EMAIL_USE_TLS", not DEVELOPMENT)  # STARTTLS
+EMAIL_USE_SSL = env.flag("EMAIL_USE_SSL", False)
+EMAIL_TIMEOUT = env.number("EMAIL_TIMEOUT", 10, minimum=1, maximum=60)
+DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", "YEA Poultry <no-reply@yea.example>" if DEVELOPMENT else "")
+
+# --- Static files --------------------------------------------------------------------------------------------------
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEVELOPMENT
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+WHITENOISE_USE_FINDERS = DEVELOPMENT
+
+# --- Safety behind nginx (production only: development speaks plain HTTP on loopback) -------------------------------
+SECURE_SSL_REDIRECT = not DEVELOPMENT
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]  # asked for over plain HTTP by the machine itself
+SECURE_HSTS_SECONDS = 0 if DEVELOPMENT else 31_536_000
+SECURE_HSTS_INCLUDE_SUBDOMAINS = not DEVELOPMENT
+SECURE_HSTS_PRELOAD = not DEVELOPMENT
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEVELOPMENT
+SESSION_COOKIE_HTTPONLY = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+
+# --- Logs ----------------------------------------------------------------------------------------------------------
+LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", {"DEBUG", "INFO", "WARNING", "ERROR"})
+LOG_FORMAT = env.choice("LOG_FORMAT", "console" if DEVELOPMENT else "json", {"console", "json"})
+LOGGING_CONFIG = None  # core.logs sets logging up, here and in the workers alike
+logs.configure(level=LOG_LEVEL, as_json=LOG_FORMAT == "json")
+DJANGO_STRUCTLOG_COMMAND_LOGGING_ENABLED = False
+DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False  # an address is personal data (domain.md 1.2)

@@ -1,0 +1,1 @@
+"""Stored dashboard blocks and the weekly report (domain.md 4.5, 6)."""

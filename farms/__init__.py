@@ -1,0 +1,1 @@
+"""Applications, farms, batches, flocks and production (domain.md 4.2)."""

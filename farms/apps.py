@@ -1,0 +1,7 @@
+from django.apps import AppConfig
+
+
+class FarmsConfig(AppConfig):
+    name = "farms"
+    label = "farms"
+    verbose_name = "Farms"

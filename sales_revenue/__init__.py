@@ -1,0 +1,1 @@
+"""Marketplace activation, orders, payments and platform revenue (domain.md 4.3)."""
