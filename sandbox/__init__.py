@@ -1,0 +1,1 @@
+"""A phone network and a mailbox for development and tests. It imports nothing of the product."""
