@@ -20,8 +20,8 @@ MARK = "PMS_STACK"
 PACKAGE_PARENT = Path(__file__).resolve().parent.parent
 
 
-def marked_environment(mark: str) -> dict[str, str]:
-    return {**os.environ, MARK: mark}
+class StackError(Exception):
+    """Something that cannot be started. The text says what is wrong and how to put it right."""
 
 
 def _read(pid: int, name: str) -> bytes:
@@ -39,22 +39,21 @@ def marked(mark: str) -> set[int]:
     return {pid for pid in pids if needle in _read(pid, "environ").split(b"\0")}
 
 
-def living_in(folder: Path) -> set[int]:
-    """The processes whose working folder this is: a PostgreSQL server and its children live in their data folder."""
-    found = set()
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                here = (entry / "cwd").readlink() == folder
-            except OSError:  # ended in the meantime, or somebody else's
-                continue
-            if here:
-                found.add(int(entry.name))
-    return found
-
-
 def is_postgres(pid: int) -> bool:
     return _read(pid, "comm").strip() == b"postgres"
+
+
+def postgres_in(folder: Path) -> set[int]:
+    """The PostgreSQL processes that work in this data folder: it is their working folder."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and is_postgres(int(entry.name)):
+            try:
+                if (entry / "cwd").readlink() == folder:
+                    found.add(int(entry.name))
+            except OSError:  # ended in the meantime, or somebody else's
+                continue
+    return found
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, pause: float = 0.05) -> bool:
@@ -97,7 +96,8 @@ def sweep(mark: str, patience: float = 7.0) -> set[int]:
         send(_leaders(chosen()), polite)
         if not wait_until(lambda: not chosen(), seconds):
             found.update(chosen())
-            wait_until(lambda: send(chosen(), signal.SIGKILL) or not chosen(), 5)
+            send(chosen(), signal.SIGKILL)
+            wait_until(lambda: not chosen(), 2)
 
     end(lambda: {pid for pid in marked(mark) if not is_postgres(pid)}, signal.SIGTERM, patience)
     end(lambda: marked(mark), signal.SIGINT, 4)
@@ -107,11 +107,12 @@ def sweep(mark: str, patience: float = 7.0) -> set[int]:
 class Guard:
     """A process of its own that sweeps when we end, however we end: it holds a pipe that closes with us.
 
-    `keep_open` is a file (a lock) that stays open until the sweep is over.
+    Once it is made, all that we start carries the mark. `keep_open` is a lock file that it holds until it has swept.
     """
 
     def __init__(self, mark: str, keep_open: IO[str] | None = None) -> None:
         self.mark = mark
+        os.environ[MARK] = mark
         self.keep_open = keep_open
         self._process: subprocess.Popen[bytes] | None = None
 

