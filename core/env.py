@@ -71,7 +71,9 @@ def postgres(name: str, default: str) -> dict[str, object]:
     except (ValueError, ImproperlyConfigured) as error:
         raise refuse(name, "cannot be read", "set it to postgres://user:password@host:5432/name") from error
     if not entry.get("NAME"):
-        raise refuse(name, "names no database", "end it with the database's name: postgres://user:password@host:5432/pms")
+        raise refuse(
+            name, "names no database", "end it with the database's name: postgres://user:password@host:5432/pms"
+        )
     return entry
 
 

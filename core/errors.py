@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class DomainError(Exception):
-    """A broken rule or refused input: permanent, trying again cannot help (domain.md C4). `status` is its HTTP answer."""
+    """A broken rule or refused input: permanent, no retry helps (domain.md C4). `status` is its HTTP answer."""
 
     status = 400
 

@@ -1,18 +1,21 @@
-"""Settings of the project, from the environment and `.env` alone. `.env.example` lists every variable with its meaning."""
+"""Settings of the project, from the environment and `.env` alone. `.env.example` lists every variable."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+from kombu import Exchange, Queue
 
 from core import env, logs
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env.env.read_env(BASE_DIR / ".env")
+env.env.read_env(os.environ.get("PMS_ENV_FILE", BASE_DIR / ".env"))
 
 # --- What this installation is -------------------------------------------------------------------------------------
 PMS_ENV = env.choice("PMS_ENV", "production", {"production", "development"})
 DEVELOPMENT = PMS_ENV == "development"
-DEFAULT_SECRET_KEY = "not-a-secret-set-SECRET_KEY-before-you-serve-anyone"  # refused by core.checks in production
+DEFAULT_SECRET_KEY = "not-a-secret-set-SECRET_KEY-before-you-serve-anyone"  # noqa: S105 - refused by core.checks in production
 SECRET_KEY = env.text("SECRET_KEY", DEFAULT_SECRET_KEY)
 DEBUG = env.flag("DEBUG", False)
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]" if DEVELOPMENT else "")
@@ -93,6 +96,41 @@ CACHES = {
         else {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": CACHE_TABLE}
     )
 }
+CELERY_TASK_SERIALIZER = CELERY_RESULT_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_DEFAULT_QUEUE = "default"
+CELERY_TASK_QUEUES = [Queue(name, Exchange(""), routing_key=name) for name in ("urgent", "default", "bulk")]
+CELERY_TASK_CREATE_MISSING_QUEUES = False
+CELERY_TASK_ROUTES = ("core.jobs.task.route",)
+# Acknowledge after the work; a redelivered message finds its run claimed, so the visibility timeout can be short.
+CELERY_TASK_ACKS_LATE = CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_TASK_TRACK_STARTED = True
+CELERY_TASK_SOFT_TIME_LIMIT = 300
+CELERY_TASK_TIME_LIMIT = 330
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_MAX_TASKS_PER_CHILD = 10_000
+CELERY_WORKER_MAX_MEMORY_PER_CHILD = 300_000  # kB
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False  # True loses running tasks (celery.md B 3/4)
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # a worker waits for Redis however long it is away
+CELERY_BROKER_CHANNEL_ERROR_RETRY = True  # READONLY and OOM answers do not end the worker
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 60,
+    "unacked_restore_interval": 5,
+    "unacked_restore_throttle": 1,
+    "socket_timeout": 5,
+    "socket_connect_timeout": 2,
+    "socket_keepalive": True,
+    "health_check_interval": 10,
+    "retry_on_timeout": False,  # would repeat a publish whose answer was lost
+    "priority_steps": [0],  # one list a queue: the lanes are queues, not priorities
+    "queue_order_strategy": "round_robin",  # no lane starves another
+}
+CELERY_RESULT_EXPIRES = 86_400
+CELERY_REDIS_SOCKET_TIMEOUT = 1.0
+CELERY_REDIS_SOCKET_CONNECT_TIMEOUT = 0.5
+CELERY_BEAT_SYNC_EVERY = 1  # a beat killed after a firing does not fire it again
 # Celery closes the database connection around every task unless this is high; a new one costs more than the task.
 CELERY_DB_REUSE_MAX = 100_000
 
@@ -124,7 +162,7 @@ HUBTEL_CLIENT_SECRET = env.text("HUBTEL_CLIENT_SECRET", "sandbox" if DEVELOPMENT
 HUBTEL_SENDER = env.require(
     "HUBTEL_SENDER",
     env.text("HUBTEL_SENDER", "YEA"),
-    lambda sender: sender.isascii() and sender.isalnum() and len(sender) <= 11,
+    lambda sender: sender.isascii() and sender.isalnum() and len(sender) <= 11,  # noqa: PLR2004
     "set it to the approved sender name: 1 to 11 letters and digits",
 )
 HUBTEL_TIMEOUT_SECONDS = env.number("HUBTEL_TIMEOUT_SECONDS", 10, minimum=1, maximum=60)

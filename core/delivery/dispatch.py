@@ -1,0 +1,275 @@
+"""Sending what is in the outbox: take, write the attempt, call the provider, write the answer.
+
+Taking is a row lock that skips what another worker holds. The attempt is committed before a byte leaves, so after a
+crash a message with an open attempt is in doubt and never sent again blindly.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from django.db import connection, transaction
+from django.db.models import F, QuerySet
+from django.db.models.functions import Now
+
+from core import clock
+from core.base.ids import new_id
+from core.delivery import rules
+from core.delivery.gateways import Answer
+from core.delivery.gateways.hubtel import Hubtel
+from core.delivery.gateways.smtp import Mail, Smtp
+from core.delivery.models import DeliveryAttempt, OutboundMessage
+from core.delivery.rules import Channel, Purpose, Status, Verdict
+from core.delivery.windows import opening
+from core.jobs.relay import queue_lengths
+from core.jobs.services import task_named
+
+log = structlog.get_logger(__name__)
+
+LANES = ("urgent", "default", "bulk")
+HUBTEL = Hubtel()
+SMTP = Smtp()
+NOT_CONFIGURED = "the gateway has no credentials; set them and restart, the message leaves by itself"
+NOT_CONFIGURED_LOOK_SECONDS = 60
+
+
+def gateway(message: OutboundMessage) -> Hubtel | Smtp:
+    return HUBTEL if message.channel == Channel.SMS else SMTP
+
+
+# --- one message ---------------------------------------------------------------------------------------------------
+
+
+def deliver(message_id: uuid.UUID) -> bool:
+    """Try one message now, if it is due and nobody else has it. True when a provider was called."""
+    with transaction.atomic():
+        message = _due().filter(pk=message_id).select_for_update(skip_locked=True, of=("self",)).first()
+        if message is None or not _may_leave([message]):
+            return False
+        attempt = _open_attempt([message])
+    settle(attempt, {message: _send(message)}, batch_id="")
+    return True
+
+
+def _send(message: OutboundMessage) -> Answer:
+    reference, text = str(message.pk), message.body or ""
+    if message.channel == Channel.SMS:
+        return HUBTEL.send(message.recipient, text, reference)
+    return SMTP.send(Mail(message.recipient, message.title, text, message.html, reference, message.created_at))
+
+
+# --- many messages -------------------------------------------------------------------------------------------------
+
+
+def dispatch_bulk(*, seconds: float) -> tuple[int, bool]:
+    """Send due bulk SMS in batches for about so many seconds. Returns how many were tried and whether more wait."""
+    ends = time.monotonic() + seconds
+    tried = 0
+    while True:
+        count = _one_batch()
+        tried += count
+        if not count or time.monotonic() >= ends:
+            return tried, bool(count)
+
+
+def _one_batch() -> int:
+    with transaction.atomic():
+        picked = (
+            _due()
+            .filter(lane="bulk")
+            .order_by("due_at")
+            .select_for_update(skip_locked=True, of=("self",))[: rules.BATCH_SIZE]
+        )
+        unique = {message.recipient: message for message in picked}  # a number may appear once in a batch
+        messages = _may_leave(list(unique.values()))
+        if not messages:
+            return len(unique)  # held or expired: there may be more behind them
+        attempt = _open_attempt(messages)
+    texts = {message.recipient: message.body or "" for message in messages}
+    if len(set(texts.values())) == 1:
+        answer = HUBTEL.send_same(list(texts), next(iter(texts.values())))
+    else:
+        answer = HUBTEL.send_each(texts)
+    settle(
+        attempt,
+        {message: answer.each.get(message.recipient, answer.overall) for message in messages},
+        batch_id=answer.batch_id,
+    )
+    return len(messages)
+
+
+# --- taking and settling -------------------------------------------------------------------------------------------
+
+
+def _due() -> QuerySet[OutboundMessage]:
+    return OutboundMessage.objects.filter(status=Status.QUEUED, due_at__lte=Now())
+
+
+def _may_leave(messages: Iterable[OutboundMessage]) -> list[OutboundMessage]:
+    """Those that may go now. The others are held, expired or put off here, in the caller's transaction."""
+    now = clock.now()
+    going = []
+    openings: dict[tuple[str, str, bool], datetime] = {}
+    for message in messages:
+        kind = (message.purpose, message.channel, message.any_hour)
+        if kind not in openings:
+            purpose, channel = Purpose(message.purpose), Channel(message.channel)
+            openings[kind] = opening(purpose, channel, now, any_hour=message.any_hour)
+        if message.not_after and message.not_after < now:
+            _put(message, Status.EXPIRED, None, "not sent before its time was over")
+        elif openings[kind] > now:
+            _put(message, Status.HELD, openings[kind], "outside the sending window")
+        elif not gateway(message).configured():
+            _put(message, Status.QUEUED, now + timedelta(seconds=NOT_CONFIGURED_LOOK_SECONDS), NOT_CONFIGURED)
+        else:
+            going.append(message)
+    return going
+
+
+def _put(message: OutboundMessage, status: Status, due_at: datetime | None, why: str) -> None:
+    OutboundMessage.objects.filter(pk=message.pk).update(
+        status=status.value, due_at=due_at, rung_at=None, error=why, updated_at=Now()
+    )
+
+
+def _open_attempt(messages: Sequence[OutboundMessage]) -> DeliveryAttempt:
+    """Write down the call that is about to be made and point its messages to it."""
+    attempt = DeliveryAttempt(id=new_id(), provider=gateway(messages[0]).name, messages=len(messages), started_at=Now())
+    attempt.save(force_insert=True)
+    OutboundMessage.objects.filter(pk__in=[message.pk for message in messages]).update(
+        status=Status.SUBMITTING.value,
+        due_at=None,
+        rung_at=None,
+        fence=F("fence") + 1,
+        lease_until=Now() + timedelta(seconds=rules.LEASE_SECONDS),
+        last_attempt=attempt,
+        updated_at=Now(),
+    )
+    for message in messages:
+        message.fence += 1
+    return attempt
+
+
+_SETTLE = """
+UPDATE delivery_outboundmessage AS message SET status = answer.status, attempts = answer.tries, lease_until = NULL,
+    due_at = statement_timestamp() + make_interval(secs => answer.again_in), rung_at = NULL,
+    provider_id = answer.provider_id, cost = answer.cost, error = answer.error,
+    accepted_at = CASE WHEN answer.status = 'accepted' THEN statement_timestamp() END,
+    updated_at = statement_timestamp()
+FROM unnest(%s::uuid[], %s::int[], %s::text[], %s::int[], %s::float8[], %s::text[], %s::numeric[], %s::text[])
+    AS answer(id, fence, status, tries, again_in, provider_id, cost, error)
+WHERE message.id = answer.id AND message.fence = answer.fence
+  AND (message.status = 'submitting' OR (message.status = 'in_doubt' AND answer.status = 'accepted'))
+"""
+
+
+def settle(attempt: DeliveryAttempt, answers: Mapping[OutboundMessage, Answer], *, batch_id: str) -> None:
+    """Write what the provider said. A worker that comes late, after its lease, can only turn doubt into proof."""
+    rows = []
+    for message, answer in answers.items():
+        following = rules.after_answer(answer.verdict, message.attempts)
+        rows.append(
+            (message.pk, message.fence, following.status.value, following.tries, following.again_in)
+            + (answer.provider_id, answer.cost, answer.reason[:500])
+        )
+    counts = Counter(answer.verdict for answer in answers.values())
+    worst = next(iter(answers.values())) if len(counts) == 1 else None
+    with transaction.atomic():
+        DeliveryAttempt.objects.filter(pk=attempt.pk).update(
+            finished_at=Now(),
+            verdict=str(worst.verdict) if worst else "mixed",
+            batch_id=batch_id[:100],
+            http_status=worst.http_status if worst else None,
+            body_status=worst.body_status[:20] if worst else "",
+            error=worst.reason[:500] if worst else "",
+        )
+        with connection.cursor() as cursor:
+            cursor.execute(_SETTLE, [list(column) for column in zip(*rows, strict=True)])
+            written = cursor.rowcount
+    if written < len(rows):
+        log.warning("answer_came_late", attempt=str(attempt.pk), messages=len(rows), written=written)
+    for verdict, count in counts.items():
+        if verdict != Verdict.ACCEPTED:
+            log.warning("message_not_accepted", attempt=str(attempt.pk), verdict=str(verdict), messages=count)
+
+
+# --- sweeps --------------------------------------------------------------------------------------------------------
+
+_LOOK = """
+SELECT EXISTS (SELECT 1 FROM delivery_outboundmessage WHERE lease_until < statement_timestamp()),
+  EXISTS (SELECT 1 FROM delivery_outboundmessage
+          WHERE due_at IS NOT NULL AND due_at <= statement_timestamp() - make_interval(secs => %s))
+"""
+
+_IN_DOUBT = """
+WITH lost AS (
+    UPDATE delivery_outboundmessage SET status = 'in_doubt', lease_until = NULL, updated_at = statement_timestamp(),
+        error = 'the worker stopped while the provider''s answer was open', attempts = attempts + 1
+    WHERE id IN (SELECT id FROM delivery_outboundmessage WHERE lease_until < statement_timestamp()
+                 ORDER BY lease_until LIMIT 1000 FOR UPDATE SKIP LOCKED)
+    RETURNING id, last_attempt_id
+), closed AS (
+    UPDATE delivery_deliveryattempt SET verdict = 'in_doubt', error = 'the worker stopped', finished_at = now()
+    WHERE id IN (SELECT last_attempt_id FROM lost) AND verdict = ''
+)
+SELECT id FROM lost
+"""
+
+_RELEASE = """
+UPDATE delivery_outboundmessage SET status = 'queued', updated_at = statement_timestamp()
+WHERE id IN (SELECT id FROM delivery_outboundmessage WHERE status = 'held' AND due_at <= statement_timestamp()
+             ORDER BY due_at LIMIT 5000 FOR UPDATE SKIP LOCKED)
+"""
+
+_UNHEARD = """
+UPDATE delivery_outboundmessage SET rung_at = statement_timestamp()
+WHERE id IN (
+    SELECT id FROM delivery_outboundmessage
+    WHERE lane = %s AND status = 'queued' AND due_at <= statement_timestamp() - make_interval(secs => %s)
+      AND (rung_at IS NULL OR rung_at <= statement_timestamp() - make_interval(secs => %s))
+    ORDER BY due_at LIMIT 500 FOR UPDATE SKIP LOCKED)
+RETURNING id
+"""
+
+
+def sweep(_worker: str = "") -> None:
+    """Settle calls whose worker is gone, release what may go now, and ring again what nobody has heard."""
+    lost, unheard = _rows(_LOOK, [rules.LOOK_AGAIN_SECONDS])[0]
+    if lost:
+        doubtful = [str(row[0]) for row in _rows(_IN_DOUBT)]
+        log.error("messages_in_doubt", messages=doubtful[:20], count=len(doubtful))
+    if unheard:
+        dispatch_due()
+
+
+def dispatch_due() -> dict[str, int]:
+    """Release held messages whose time has come and announce due ones that were not heard. Counts by lane."""
+    with connection.cursor() as cursor:
+        cursor.execute(_RELEASE)
+    lengths = queue_lengths(LANES)  # raises when Redis is away: nothing could be rung
+    return {lane: _ring(lane, backlog=lengths[lane] > 0) for lane in LANES}
+
+
+def _ring(lane: str, *, backlog: bool) -> int:
+    if lane == "bulk":  # sent in batches: one hint serves all
+        if backlog or not _due().filter(lane=lane).exists():
+            return 0
+        task_named("core.tasks.dispatch_bulk").apply_async()
+        return 1
+    wait = rules.LOOK_AGAIN_BACKLOG_SECONDS if backlog else rules.LOOK_AGAIN_SECONDS
+    ids = [row[0] for row in _rows(_UNHEARD, [lane, wait, wait])]
+    for message_id in ids:
+        task_named("core.tasks.deliver_message").apply_async((str(message_id),), queue=lane)
+    return len(ids)
+
+
+def _rows(sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        return list(cursor.fetchall())

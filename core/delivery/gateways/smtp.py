@@ -1,0 +1,133 @@
+"""E-mail by SMTP. `250` after the text is acceptance; a connection lost after DATA began leaves the answer in doubt."""
+
+from __future__ import annotations
+
+import re
+import smtplib
+import ssl
+from dataclasses import dataclass
+from datetime import datetime
+from email.message import EmailMessage
+from email.policy import SMTP as SMTP_POLICY
+from email.utils import format_datetime, parseaddr
+
+from django.conf import settings
+
+from core.delivery.gateways import Answer
+from core.delivery.rules import Verdict
+
+_TEMPORARY = range(400, 500)
+_GO_AHEAD = 354
+
+
+@dataclass(frozen=True)
+class Mail:
+    recipient: str
+    title: str
+    text: str
+    html: str
+    reference: str
+    written_at: datetime
+
+
+class Smtp:
+    name = "smtp"
+
+    def configured(self) -> bool:
+        return bool(settings.EMAIL_HOST and settings.DEFAULT_FROM_EMAIL)
+
+    def send(self, mail: Mail) -> Answer:
+        """One mail to one address. The Message-ID is made of our own id, so a doubled mail can be told."""
+        message = compose(mail)
+        try:
+            connection = self._connect()
+        except smtplib.SMTPAuthenticationError as error:
+            return _answer(Verdict.NOT_CONFIGURED, "wrong credentials. Check EMAIL_HOST_USER", error.smtp_code)
+        except (smtplib.SMTPException, ssl.SSLError, OSError) as error:
+            return Answer(Verdict.PROVIDER_AWAY, reason=f"SMTP: not reached ({type(error).__name__})")
+        try:
+            return self._hand_over(connection, mail.recipient, message)
+        finally:
+            connection.close()
+
+    def _connect(self) -> smtplib.SMTP:
+        context = ssl.create_default_context()
+        if settings.EMAIL_USE_SSL:
+            connection: smtplib.SMTP = smtplib.SMTP_SSL(
+                settings.EMAIL_HOST, settings.EMAIL_PORT, timeout=settings.EMAIL_TIMEOUT, context=context
+            )
+        else:
+            connection = smtplib.SMTP(settings.EMAIL_HOST, settings.EMAIL_PORT, timeout=settings.EMAIL_TIMEOUT)
+        try:
+            if settings.EMAIL_USE_TLS and not settings.EMAIL_USE_SSL:
+                connection.starttls(context=context)
+            if settings.EMAIL_HOST_USER:
+                connection.login(settings.EMAIL_HOST_USER, settings.EMAIL_HOST_PASSWORD)
+            connection.ehlo_or_helo_if_needed()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _hand_over(  # noqa: PLR0911 - one return per answer of the dialogue, in its order
+        self, connection: smtplib.SMTP, recipient: str, message: EmailMessage
+    ) -> Answer:
+        data_began = False
+        try:
+            code, _ = connection.mail(parseaddr(settings.DEFAULT_FROM_EMAIL)[1])
+            if not _accepted(code):
+                temporary = code in _TEMPORARY
+                verdict = Verdict.TRY_LATER if temporary else Verdict.NOT_CONFIGURED
+                return _answer(verdict, "sender not accepted. Check DEFAULT_FROM_EMAIL", code)
+            code, _ = connection.rcpt(recipient)
+            if not _accepted(code):
+                return _answer(_refusal(code), "recipient not accepted", code)
+            code, _ = connection.docmd("DATA")
+            if code != _GO_AHEAD:
+                return _answer(_refusal(code), "message not accepted", code)
+            data_began = True
+            connection.send(_dotted(message.as_bytes(policy=SMTP_POLICY)) + b".\r\n")
+            code, _ = connection.getreply()
+            if not _accepted(code):
+                return _answer(_refusal(code), "message not accepted", code)
+        except (smtplib.SMTPException, OSError) as error:
+            kind = type(error).__name__
+            if data_began:
+                return Answer(Verdict.IN_DOUBT, reason=f"SMTP: the mail went out, the answer was lost ({kind})")
+            return Answer(Verdict.PROVIDER_AWAY, reason=f"SMTP: connection lost before the mail went out ({kind})")
+        return Answer(Verdict.ACCEPTED, provider_id=str(message["Message-ID"]), http_status=None, body_status=str(code))
+
+
+def compose(mail: Mail) -> EmailMessage:
+    """The mail as it goes out: text always, HTML as the alternative."""
+    message = EmailMessage()
+    message["From"] = settings.DEFAULT_FROM_EMAIL
+    message["To"] = mail.recipient
+    message["Subject"] = mail.title
+    message["Date"] = format_datetime(mail.written_at)
+    domain = parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2] or "localhost"
+    message["Message-ID"] = f"<{mail.reference}@{domain}>"
+    message["Auto-Submitted"] = "auto-generated"
+    message.set_content(mail.text)
+    if mail.html:
+        message.add_alternative(mail.html, subtype="html")
+    return message
+
+
+def _accepted(code: int) -> bool:
+    return 200 <= code < 300  # noqa: PLR2004 - SMTP's own classes
+
+
+def _refusal(code: int) -> Verdict:
+    return Verdict.TRY_LATER if code in _TEMPORARY else Verdict.REFUSED
+
+
+def _answer(verdict: Verdict, reason: str, code: int) -> Answer:
+    return Answer(verdict, reason=f"SMTP: {reason} ({code})", body_status=str(code))
+
+
+def _dotted(content: bytes) -> bytes:
+    """RFC 5321 4.5.2: a line that begins with a dot gets another one."""
+    if not content.endswith(b"\r\n"):
+        content += b"\r\n"
+    return re.sub(rb"(?m)^\.", b"..", content)

@@ -1,0 +1,148 @@
+"""The rules of sending: states, lanes, sending windows and what a provider's answer leads to. Pure.
+
+Source: domain.md 4.6.2 and 4.6.3, delivery.md 3.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from enum import StrEnum
+
+LEASE_SECONDS = 90  # longer than a call to a provider can take; after it the answer is in doubt
+LOOK_AGAIN_SECONDS = (
+    3  # a due message nobody has taken is announced again this soon, when its lane's queue is empty ...
+)
+LOOK_AGAIN_BACKLOG_SECONDS = 60  # ... and this late when it is long
+MAX_TRIES = 4
+RETRY_BASE_SECONDS = 60
+PROVIDER_AWAY_SECONDS = (15.0, 40.0)  # sending resumes within a minute of the provider's return
+BATCH_SIZE = 100  # messages in one call of the batch API
+SUNDAY = 6
+
+
+class Channel(StrEnum):
+    SMS = "sms"
+    EMAIL = "email"
+
+
+class Purpose(StrEnum):
+    OTP = "otp"
+    SECURITY = "security"
+    SERVICE = "service"
+    ADMIN = "admin"
+    BULK = "bulk"
+    REPORT = "report"
+
+
+class Status(StrEnum):
+    QUEUED = "queued"
+    HELD = "held"
+    SUPPRESSED = "suppressed"
+    CLAIMED = "claimed"
+    SUBMITTING = "submitting"
+    ACCEPTED = "accepted"
+    IN_DOUBT = "in_doubt"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    DEAD = "dead"
+    DELIVERED = "delivered"
+    UNDELIVERED_TEMPORARY = "undelivered_temporary"
+    UNDELIVERED_PERMANENT = "undelivered_permanent"
+    OUTCOME_UNKNOWN = "outcome_unknown"
+
+
+_RECEIPTS = {
+    Status.DELIVERED,
+    Status.UNDELIVERED_TEMPORARY,
+    Status.UNDELIVERED_PERMANENT,
+    Status.OUTCOME_UNKNOWN,
+}
+_ANSWERS = {Status.ACCEPTED, Status.REJECTED, Status.QUEUED, Status.IN_DOUBT, Status.DEAD}
+TRANSITIONS: dict[Status, frozenset[Status]] = {
+    Status.QUEUED: frozenset(
+        {Status.HELD, Status.SUPPRESSED, Status.CLAIMED, Status.SUBMITTING, Status.EXPIRED, Status.DEAD}
+    ),
+    Status.HELD: frozenset({Status.QUEUED, Status.SUPPRESSED, Status.EXPIRED}),
+    Status.CLAIMED: frozenset({Status.SUBMITTING, Status.QUEUED}),
+    Status.SUBMITTING: frozenset(_ANSWERS),
+    Status.ACCEPTED: frozenset(_RECEIPTS),
+    Status.IN_DOUBT: frozenset({Status.ACCEPTED, Status.QUEUED, *_RECEIPTS}),
+    Status.DEAD: frozenset({Status.QUEUED}),
+    Status.SUPPRESSED: frozenset(),
+    Status.REJECTED: frozenset(),
+    Status.EXPIRED: frozenset(),
+    **{status: frozenset() for status in _RECEIPTS},
+}
+
+
+class Verdict(StrEnum):
+    """What a call to a provider came to."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"  # final: number, content or our own fault
+    TRY_LATER = "try_later"  # proven not sent; uses up a try
+    PROVIDER_AWAY = "provider_away"  # proven not sent; the provider as a whole is at fault, no try is used
+    NOT_CONFIGURED = "not_configured"  # proven not sent; credentials, sender or funds: a person must act
+    IN_DOUBT = "in_doubt"  # the request went out and its answer is lost
+
+
+def lane(purpose: Purpose, channel: Channel) -> str:
+    """The queue of a message. Only SMS have a bulk lane, since only they go out in batches."""
+    if purpose in (Purpose.OTP, Purpose.SECURITY):
+        return "urgent"
+    return "bulk" if purpose == Purpose.BULK and channel == Channel.SMS else "default"
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Times of day in Accra between which SMS go out."""
+
+    start: time = time(7)
+    end: time = time(20)
+    bulk_start: time = time(8)
+    bulk_end: time = time(19)
+
+
+def opening(purpose: Purpose, channel: Channel, moment: datetime, windows: Windows) -> datetime:
+    """When a message may leave: `moment` itself inside its window, else the next opening. `moment` is Accra time."""
+    if channel == Channel.EMAIL or purpose in (Purpose.OTP, Purpose.SECURITY):
+        return moment
+    bulk = purpose == Purpose.BULK
+    start, end = (windows.bulk_start, windows.bulk_end) if bulk else (windows.start, windows.end)
+    for days in range(3):
+        day = moment + timedelta(days=days)
+        opens = day.replace(hour=start.hour, minute=start.minute, second=0, microsecond=0)
+        closes = day.replace(hour=end.hour, minute=end.minute, second=0, microsecond=0)
+        if moment < closes and not (bulk and day.weekday() == SUNDAY):
+            return max(moment, opens)
+    raise ValueError(f"the sending window {start}-{end} never opens")
+
+
+@dataclass(frozen=True)
+class Next:
+    """What becomes of a message after an answer: its state and, when it is to be tried again, in how many seconds."""
+
+    status: Status
+    tries: int
+    again_in: float | None = None
+
+
+def after_answer(verdict: Verdict, tries: int, *, chance: float | None = None) -> Next:
+    """`tries` is the number used up before this answer; `chance` (0 to 1) spreads the next try, random unless given."""
+    spread = random.random() if chance is None else chance  # noqa: S311 - spreads load, guards nothing
+    if verdict in (Verdict.PROVIDER_AWAY, Verdict.NOT_CONFIGURED):
+        shortest, longest = PROVIDER_AWAY_SECONDS
+        return Next(Status.QUEUED, tries, shortest + spread * (longest - shortest))
+    tries += 1
+    if verdict == Verdict.TRY_LATER:
+        if tries >= MAX_TRIES:
+            return Next(Status.DEAD, tries)
+        return Next(Status.QUEUED, tries, RETRY_BASE_SECONDS * 2 ** (tries - 1) * (0.9 + spread / 5))
+    ends = {
+        Verdict.ACCEPTED: Status.ACCEPTED,
+        Verdict.REFUSED: Status.REJECTED,
+        Verdict.IN_DOUBT: Status.IN_DOUBT,
+    }
+    return Next(ends[verdict], tries)

@@ -1,0 +1,57 @@
+"""The relay: what was asked for and not heard is rung again; what a lost worker held is given back.
+
+Both are sweeps (core/jobs/sweeper.py), so a lost bell, an emptied Redis or a killed worker costs seconds.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+import structlog
+from celery import current_app
+from redis import Redis
+
+from core.jobs import bell, runs
+
+log = structlog.get_logger(__name__)
+
+EVERY_SECONDS = 1.0
+
+
+def sweep(_worker: str = "") -> None:
+    """Take back lost runs, then ring those that are due and unheard."""
+    for run_id, state in runs.recover_lost():
+        log.warning("run_taken_back", task_id=str(run_id), state=state)
+    waiting = runs.waiting_queues()
+    if not waiting:
+        return
+    lengths = queue_lengths(waiting)  # raises when Redis is away: nothing could be rung
+    bell.listen_again()
+    for queue in waiting:
+        rung = runs.unheard(queue, backlog=lengths[queue] > 0)
+        if rung:
+            heard = bell.ring(rung)
+            log.info("rung_again", queue=queue, runs=len(rung), heard=heard)
+
+
+class _Look(threading.local):
+    client: Redis | None = None
+
+
+_look = _Look()
+
+
+def queue_lengths(queues: Iterable[str]) -> dict[str, int]:
+    """How many messages wait on Redis, per queue. Raises redis' error when it does not answer."""
+    names = list(queues)
+    if _look.client is None:
+        connection: Any = current_app.connection_for_read(
+            transport_options={"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
+        )
+        _look.client = connection.default_channel.client
+    pipeline: Any = _look.client.pipeline(transaction=False)
+    for name in names:
+        pipeline.llen(name)
+    return dict(zip(names, pipeline.execute(), strict=True))

@@ -1,0 +1,82 @@
+"""The sweeps: small repairs that every worker makes on a timer, whether beat lives or not.
+
+A sweep is a plain function that other packages register in their AppConfig. It runs in a thread of the worker's main
+process with a database connection of its own, must be cheap when there is nothing to do, and harmless when several
+workers run it at once (one statement, SKIP LOCKED). It must not do slow work: it asks for a task instead.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from celery import bootsteps
+from kombu.exceptions import OperationalError as BrokerError
+from redis.exceptions import RedisError
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass
+class Sweep:
+    name: str
+    every_seconds: float
+    run: Callable[[str], None]  # gets the worker's name
+    next_at: float = 0.0
+
+
+_registered: dict[str, Sweep] = {}
+
+
+def register(name: str, *, every_seconds: float, run: Callable[[str], None]) -> None:
+    """Have every worker call `run(worker_name)` about every so many seconds."""
+    _registered[name] = Sweep(name, every_seconds, run)
+
+
+def sweep_once(worker: str, now: float) -> None:
+    """Run what is due. A sweep that fails is logged and tried again at its next turn; the others go on."""
+    from django.db import DatabaseError, InterfaceError, connection
+
+    for sweep in _registered.values():
+        if now < sweep.next_at:
+            continue
+        # a little noise keeps many workers from sweeping in step
+        sweep.next_at = now + sweep.every_seconds * random.uniform(0.9, 1.1)  # noqa: S311
+        try:
+            sweep.run(worker)
+        except (DatabaseError, InterfaceError) as error:
+            connection.close()
+            log.warning("sweep_without_database", sweep=sweep.name, error=type(error).__name__)
+        except (BrokerError, RedisError, OSError) as error:
+            log.warning("sweep_without_redis", sweep=sweep.name, error=type(error).__name__)
+        except Exception:
+            log.exception("sweep_failed", sweep=sweep.name)
+
+
+class SweepStep(bootsteps.StartStopStep):
+    """Starts the thread with the worker and ends it with it."""
+
+    def __init__(self, parent: Any, **kwargs: Any) -> None:
+        super().__init__(parent, **kwargs)
+        self.over = threading.Event()
+
+    def start(self, parent: Any) -> None:
+        thread = threading.Thread(target=self.run, args=(parent.hostname,), name="sweeps", daemon=True)
+        thread.start()
+
+    def stop(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
+        self.over.set()
+
+    terminate = stop
+
+    def run(self, worker: str) -> None:
+        from django.db import connection
+
+        while not self.over.wait(0.5):
+            sweep_once(worker, time.monotonic())
+        connection.close()

@@ -1,0 +1,104 @@
+"""The core tasks: the documented doors to the outbox, and housekeeping. Each parses, calls one service, returns counts.
+
+Call shapes and promises: docs/background-tasks.md and domain.md 7.2.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from celery import shared_task
+
+from core.delivery import campaigns, dispatch, services
+from core.jobs import retention
+from core.jobs.task import HandBack, LedgerTask
+
+SLICE_SECONDS = 1.0  # a bulk task gives its worker process back this often, so that urgent work is never held up
+
+
+@shared_task(base=LedgerTask, bind=True, personal=("phone", "message"))
+def send_sms_async(
+    self: Any, phone: str, message: str, reference: str | None = None, purpose: str | None = None
+) -> dict[str, str]:
+    """Send one SMS. Returns `status` ('ok' = the provider took it, 'queued', 'held') and `message_id`.
+
+    Safe to repeat: the key is `reference`, else the task id. Fails on a bad number or text, a final refusal, an answer
+    in doubt and missing credentials; the outbox retries, this task does not.
+    """
+    return services.send_sms_now(phone=phone, text=message, key=reference or _run_id(self), purpose=purpose)
+
+
+@shared_task(base=LedgerTask, bind=True, personal=("subject", "message", "recipient_list", "html_message"))
+def send_email_async(
+    self: Any,
+    subject: str,
+    message: str,
+    recipient_list: list[str],
+    html_message: str | None = None,
+    reference: str | None = None,
+) -> dict[str, Any]:
+    """Send one e-mail to each address. Returns `status` and the counts `accepted`, `queued` and `suppressed`.
+
+    Safe to repeat: the key is `reference`, else the task id, and the address. Fails when an address was finally
+    refused; the others still go.
+    """
+    return services.send_emails_now(
+        title=subject, text=message, addresses=recipient_list, html=html_message, key=reference or _run_id(self)
+    )
+
+
+@shared_task(base=LedgerTask, bind=True, lane="bulk", personal=("phones", "message"))
+def process_bulk_sms(
+    self: Any, phones: list[str], message: str, batch_size: int = 50, campaign_id: str | None = None
+) -> dict[str, Any]:
+    """Store a campaign and write its messages. Returns `campaign_id`, `accepted_for_sending`, `duplicates`, `invalid`.
+
+    Works in short slices and goes on where it was, also after a crash. Safe to repeat: unique (campaign, phone).
+    """
+    if campaign_id is None:
+        campaign, given = campaigns.start(uuid.UUID(_run_id(self)), phones, message), phones
+    else:
+        campaign, given = campaigns.find(campaign_id), []
+    # called directly there is no line to go back to: it is done in one go
+    seconds = float("inf") if self.request.called_directly or self.request.is_eager else SLICE_SECONDS
+    progress = campaigns.work(campaign, given, batch_size=batch_size, seconds=seconds)
+    if not progress.done:
+        raise HandBack
+    return {
+        "status": "ok",
+        "campaign_id": str(campaign.pk),
+        "accepted_for_sending": progress.campaign.accepted,
+        "duplicates": progress.campaign.duplicates,
+        "invalid": progress.campaign.invalid,
+    }
+
+
+@shared_task(base=LedgerTask, in_ledger=False, ignore_result=True)
+def deliver_message(message_id: str) -> None:
+    """Try one message of the outbox. Harmless when doubled or lost: the row decides, the sweep asks again."""
+    dispatch.deliver(uuid.UUID(message_id))
+
+
+@shared_task(base=LedgerTask, in_ledger=False, ignore_result=True, lane="bulk")
+def dispatch_bulk() -> None:
+    """Send due bulk SMS in batches for a short while, then let others in. Harmless when doubled or lost."""
+    _, more = dispatch.dispatch_bulk(seconds=SLICE_SECONDS)
+    if more:
+        dispatch_bulk.delay()
+
+
+@shared_task(base=LedgerTask, in_ledger=False, ignore_result=True)
+def dispatch_due_messages() -> None:
+    """Announce due messages that nobody has heard of. The workers' sweeps do so by themselves; this is for a person."""
+    dispatch.dispatch_due()
+
+
+@shared_task(base=LedgerTask, lane="bulk")
+def prune_finished_runs(as_of: str | None = None) -> dict[str, int | str]:  # noqa: ARG001 - age is by the clock
+    """Delete finished runs past their retention, in small steps. Safe to repeat: it deletes by age only."""
+    return {"status": "ok", "deleted": retention.prune()}
+
+
+def _run_id(task: Any) -> str:
+    return task.request.id or str(uuid.uuid4())
