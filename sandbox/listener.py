@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 log = logging.getLogger("sandbox.listener")
 
-REOPEN_EVERY = 0.5
+REOPEN_EVERY = 0.2
 
 
 class Listener:

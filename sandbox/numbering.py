@@ -5,7 +5,7 @@ import re
 # Region GH of `phonenumbers` 9 (delivery.md 2.2): nine national digits of a mobile.
 MOBILE = re.compile(r"(?:2(?:[0346-9]\d|5[67])|5(?:[03-7]\d|9[1-9]))\d{6}")
 WRITTEN = re.compile(r"[\d +().\-]+", re.ASCII)
-LONG_DIGITS = re.compile(r"\d{9,}")
+LONG_DIGITS = re.compile(r"\+?\d{9,}")
 
 # MCC 620 and a hint by prefix only: numbers are portable in Ghana.
 NETWORKS = {

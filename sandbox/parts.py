@@ -1,5 +1,7 @@
 """How many SMS parts a text needs (GSM 03.38; delivery.md 2.1)."""
 
+from functools import lru_cache
+
 BASIC = frozenset(
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
     "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
@@ -7,6 +9,7 @@ BASIC = frozenset(
 EXTENSION = frozenset("^{}\\[~]|€\f")
 
 
+@lru_cache(maxsize=1000)  # a campaign is one text many times
 def count_parts(text: str) -> int:
     """160 septets alone or 153 joined; with any other character 70 code units or 67. Pairs are never split."""
     if all(letter in BASIC or letter in EXTENSION for letter in text):

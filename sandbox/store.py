@@ -4,7 +4,8 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal
 
@@ -75,9 +76,9 @@ class Conversation:
     received_at: float
 
 
-COLUMNS = ", ".join(field.name for field in fields(Message))
-# By keyword, so the order of the columns is the order of the fields here and nowhere else.
-NAMES = [field.name for field in fields(Message)]
+NAMES = [field.name for field in fields(Message)]  # in this order they are written and read
+COLUMNS = ", ".join(NAMES)
+ROW = attrgetter(*NAMES)
 INSERT = f"INSERT INTO messages ({COLUMNS}) VALUES ({', '.join('?' * len(NAMES))})"  # noqa: S608 - names of our own
 
 
@@ -124,7 +125,7 @@ class Store:
         """All of them or none, in one transaction; on disk as far as a killed process is concerned."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            self._db.executemany(INSERT, map(astuple, messages))
+            self._db.executemany(INSERT, map(ROW, messages))
             self._db.execute("COMMIT")
         finally:
             if self._db.in_transaction:

@@ -21,6 +21,7 @@ log = logging.getLogger("sandbox.http")
 
 BODY_LIMIT = 32 * 1024 * 1024
 IDLE_SECONDS = 120
+LINGER_SECONDS = 1
 CHUNK = 65536
 
 
@@ -101,6 +102,7 @@ class HttpServer:
                 status = hint if hint < HTTPStatus.INTERNAL_SERVER_ERROR else HTTPStatus.BAD_REQUEST
                 with suppress(ConnectionError):
                     await line.answer(json_response(status, {"error": f"not HTTP: {error}"}), close=True)
+                    await line.linger()
         except (ConnectionError, TimeoutError) as error:
             log.debug("connection ended: %r", error)
         finally:
@@ -210,7 +212,18 @@ class _Line:
         sent += (self.http.send(h11.Data(body)) or b"") + (self.http.send(h11.EndOfMessage()) or b"")
         self.writer.write(sent)
         await self.writer.drain()
-        return self.http.our_state is h11.DONE and self.http.their_state is h11.DONE
+        if self.http.our_state is h11.DONE and self.http.their_state is h11.DONE:
+            return True
+        if self.http.their_state is h11.SEND_BODY:
+            await self.linger()
+        return False
+
+    async def linger(self) -> None:
+        """Read off what is still coming, or the kernel answers it with RST and the caller never sees our answer."""
+        self.writer.write_eof()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                await self.wait_until_left()
 
     def reset(self) -> None:
         """Close with RST instead of FIN: linger 0 (socket(7))."""
