@@ -55,7 +55,7 @@ def servers(config: settings.Config) -> list[Service]:
             wanted.append((redis, REDIS))
     return [
         Service(
-            server.name.lower(),
+            "postgres" if stop_round == POSTGRES else "redis",
             server.command(),
             ready=server.ready,
             prepare=server.prepare,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -130,10 +131,11 @@ class Postgres(Server):
 
     def command(self) -> list[str]:
         options = {"listen_addresses": LOOPBACK, "port": str(self.port), "unix_socket_directories": ""}
+        options |= {"log_checkpoints": "off", "log_line_prefix": "%m "}
         if not self.durable:
             options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-        return [*_not_as_root(), str(self._binaries() / "postgres"), "-D", str(self.folder), *settings]
+        return [*_as_somebody(), str(self._binaries() / "postgres"), "-D", str(self.folder), *settings]
 
     def ready(self) -> bool:
         try:
@@ -259,11 +261,16 @@ def redis_binary(name: str) -> Path:
     )
 
 
-def _not_as_root() -> list[str]:
-    """PostgreSQL refuses to run as root: there it sees itself as user 1000, in a user namespace; files stay root's."""
-    if os.geteuid() != 0:
+def _as_somebody() -> list[str]:
+    """PostgreSQL refuses root and users without a name: for them it sees itself as another, in a user namespace.
+
+    Files stay ours, nothing is opened to others, and no user is made.
+    """
+    named = {user.pw_uid for user in pwd.getpwall()}
+    if os.geteuid() != 0 and os.geteuid() in named:
         return []
-    prefix = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
+    somebody = min(named - {0}, default=1000)
+    prefix = ["unshare", "--user", f"--map-user={somebody}", f"--map-group={somebody}"]
     if (
         shutil.which("unshare") is None
         or subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode
@@ -278,7 +285,7 @@ def _not_as_root() -> list[str]:
 def _run(command: list[str], words: str = "") -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "LC_ALL": "C"}
     return subprocess.run(
-        [*_not_as_root(), *command],
+        [*_as_somebody(), *command],
         input=words,
         env=environment,
         capture_output=True,

@@ -31,7 +31,7 @@ LAST_LINES = 20
 LONGEST_LINE = 65536
 
 
-class Stopped(Exception):  # noqa: N818 - nothing went wrong
+class Stopped(Exception):
     """Somebody asked to stop."""
 
 
