@@ -1,0 +1,127 @@
+"""Admin pages for people and geography. Roles and places of an existing person are shown, not changed, here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django import forms
+from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
+from django.http import HttpRequest
+
+from accounts.models import Constituency, District, Region, User
+from accounts.rules import Role
+from core import clock, phones
+
+if TYPE_CHECKING:  # the stubs are generic, Django's classes are not
+    RegionBase = admin.ModelAdmin[Region]
+    DistrictBase = admin.ModelAdmin[District]
+    ConstituencyBase = admin.ModelAdmin[Constituency]
+    PersonBase = UserAdmin[User]
+    CreationForm = AdminUserCreationForm[User]
+    ChangeForm = UserChangeForm[User]
+else:
+    RegionBase = DistrictBase = ConstituencyBase = admin.ModelAdmin
+    PersonBase, CreationForm, ChangeForm = UserAdmin, AdminUserCreationForm, UserChangeForm
+
+PLACE = ("role", "region", "district", "constituency")
+FIELDS = ("username", "phone", "email", "first_name", "last_name", "preferred_contact_method", "language")
+
+
+@admin.register(Region)
+class RegionAdmin(RegionBase):
+    list_display = ("code", "name", "capital")
+    search_fields = ("code", "name")
+
+
+@admin.register(District)
+class DistrictAdmin(DistrictBase):
+    list_display = ("name", "region", "kind", "source")
+    list_filter = ("region", "kind", "source")
+    list_select_related = ("region",)
+    search_fields = ("name",)
+
+    def get_readonly_fields(self, _request: HttpRequest, obj: District | None = None) -> tuple[str, ...]:
+        return ("region",) if obj else ()  # its constituencies and people would be left in the old one
+
+
+@admin.register(Constituency)
+class ConstituencyAdmin(ConstituencyBase):
+    list_display = ("code", "name", "district", "region", "source")
+    list_filter = ("region", "source")
+    list_select_related = ("district", "region")
+    search_fields = ("code", "name")
+    autocomplete_fields = ("district",)
+
+    def get_readonly_fields(self, _request: HttpRequest, obj: Constituency | None = None) -> tuple[str, ...]:
+        return ("region",) if obj else ()
+
+
+class NewPersonForm(CreationForm):
+    class Meta:
+        model = User
+        fields = (*FIELDS, *PLACE)
+
+    def clean_role(self) -> str:
+        """A SUPER_ADMIN is made by `manage.py createsuperuser` alone (domain.md 2.2)."""
+        role = str(self.cleaned_data["role"])
+        if role == Role.SUPER_ADMIN:
+            raise forms.ValidationError("A super admin is made by the command createsuperuser only.")
+        return role
+
+
+class PersonForm(ChangeForm):
+    def _get_validation_exclusions(self) -> set[str]:
+        """Check the constraints over the whole row, the fields shown read-only included."""
+        return set(self.errors)
+
+
+@admin.register(User)
+class PersonAdmin(PersonBase):
+    add_form = NewPersonForm
+    form = PersonForm
+    list_display = ("username", "get_full_name", "masked_phone", "role", "region", "constituency", "is_active")
+    list_filter = ("role", "is_active", "is_suspended", "region")
+    list_select_related = ("region", "constituency")
+    search_fields = ("username", "first_name", "last_name", "phone", "email")
+    autocomplete_fields = ("region", "district", "constituency")
+    filter_horizontal = ()
+    readonly_fields = (
+        "is_superuser",
+        "activated_at",
+        "email_verified",
+        "phone_verified",
+        "is_suspended",
+        "suspended_at",
+        "suspended_until",
+        "suspended_by",
+        "suspension_reason",
+        "failed_login_attempts",
+        "locked_until",
+        "token_version",
+        "last_login",
+        "created_at",
+        "updated_at",
+    )
+    fieldsets = (
+        (None, {"fields": (*FIELDS, "password", "is_active")}),
+        ("Role and place", {"fields": PLACE}),
+        ("State", {"fields": readonly_fields}),
+    )
+    add_fieldsets = ((None, {"fields": (*FIELDS, *PLACE, "usable_password", "password1", "password2")}),)
+
+    def get_readonly_fields(self, _request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
+        return (*self.readonly_fields, *(PLACE if obj else ()))
+
+    def has_delete_permission(self, _request: HttpRequest, _obj: User | None = None) -> bool:
+        return False  # people are suspended, never deleted (domain.md 1.2)
+
+    def save_model(self, request: HttpRequest, obj: User, form: forms.ModelForm[User], change: bool) -> None:
+        if not change:
+            obj.activated_at = clock.now()
+        super().save_model(request, obj, form, change)
+
+    @admin.display(description="phone")
+    def masked_phone(self, user: User) -> str:
+        return phones.mask(user.phone)

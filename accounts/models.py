@@ -1,0 +1,245 @@
+"""People and the geography they belong to (domain.md 3.1, 4.1). What a constraint can hold, PostgreSQL holds.
+
+Composite foreign keys keep district and constituency inside the region; Django cannot write them, so they are SQL in
+migration 0001.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.contrib.auth.validators import UnicodeUsernameValidator
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.models import F, Func, Q, Value
+from django.db.models.functions import Lower
+from django.db.models.lookups import Exact
+
+from accounts import rules
+from accounts.fields import LowerEmailField, PhoneField
+from accounts.rules import ContactMethod, DistrictKind, Language, Role, Source
+from core import phones
+from core.base.ids import new_id
+
+
+class Row(models.Model):
+    """What every row of this app has."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        abstract = True
+
+
+class Region(Row):
+    code = models.CharField(max_length=2, unique=True, help_text="second part of ISO 3166-2:GH")
+    name = models.CharField(max_length=100, unique=True)
+    capital = models.CharField(max_length=100)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(code__regex=r"^[A-Z]{2}$"),
+                name="accounts_region_code_form",
+                violation_error_message="The code of a region is two capital letters, such as AA.",
+            ),
+            models.CheckConstraint(
+                condition=~Q(
+                    Exact(
+                        Lower(Func(F("name"), Value("[^[:alpha:]]"), Value(""), Value("g"), function="regexp_replace")),
+                        Value("brongahafo"),
+                    )
+                ),
+                name="accounts_region_not_brong_ahafo",
+                violation_error_message=f"{rules.NO_SUCH_REGION}.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class District(Row):
+    region = models.ForeignKey(Region, on_delete=models.PROTECT)
+    name = models.CharField(max_length=100)
+    kind = models.CharField(max_length=12, choices=DistrictKind.choices)
+    source = models.CharField(max_length=11, choices=Source.choices, default=Source.OFFICIAL)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(fields=["region", "name"], name="accounts_district_name_in_region"),
+            models.UniqueConstraint(fields=["region", "id"], name="accounts_district_key_in_region"),
+            models.CheckConstraint(condition=Q(kind__in=DistrictKind.values), name="accounts_district_kind"),
+            models.CheckConstraint(condition=Q(source__in=Source.values), name="accounts_district_source"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Constituency(Row):
+    region = models.ForeignKey(Region, on_delete=models.PROTECT)
+    district = models.ForeignKey(District, on_delete=models.PROTECT, null=True, blank=True)
+    code = models.CharField(max_length=3, unique=True)
+    name = models.CharField(max_length=100)
+    source = models.CharField(max_length=11, choices=Source.choices, default=Source.OFFICIAL)
+
+    class Meta:
+        ordering = ["name"]
+        verbose_name_plural = "constituencies"
+        constraints = [
+            models.UniqueConstraint(fields=["region", "name"], name="accounts_constituency_name_in_region"),
+            models.UniqueConstraint(fields=["region", "id"], name="accounts_constituency_key_in_region"),
+            models.CheckConstraint(
+                condition=Q(code__regex=r"^[A-Z]{3}$"),
+                name="accounts_constituency_code_form",
+                violation_error_message="The code of a constituency is three capital letters, such as TMW.",
+            ),
+            models.CheckConstraint(condition=Q(source__in=Source.values), name="accounts_constituency_source"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        if self.district_id and self.district and self.district.region_id != self.region_id:
+            raise ValidationError({"district": "This district lies in another region."})
+
+
+class UserManager(BaseUserManager["User"]):
+    """Both ways of creating check everything and raise ValidationError; services.create_user speaks InvalidInput."""
+
+    def create_user(self, username: str, password: str | None = None, **fields: object) -> User:
+        user = self.model(username=username, **fields)
+        user.set_password(password)
+        user.full_clean()
+        user.save(using=self._db, force_insert=True)
+        return user
+
+    def create_superuser(self, username: str, password: str | None = None, **fields: object) -> User:
+        """The only way to a SUPER_ADMIN (domain.md 2.2); called by `manage.py createsuperuser`."""
+        fields |= {"role": Role.SUPER_ADMIN, "is_superuser": True}
+        return self.create_user(username, password, **fields)
+
+
+class User(Row, AbstractBaseUser, PermissionsMixin):
+    """A person who can sign in. Rules in domain.md 4.1.1, life in 4.1.2. Never deleted: an account is suspended."""
+
+    username = models.CharField(max_length=150, unique=True, validators=[UnicodeUsernameValidator()])
+    email = LowerEmailField(verbose_name="e-mail", blank=True, default="")
+    phone = PhoneField(max_length=13, unique=True)
+    first_name = models.CharField(max_length=150, blank=True, default="")
+    last_name = models.CharField(max_length=150, blank=True, default="")
+    role = models.CharField(max_length=30, choices=Role.choices, default=Role.FARMER)
+    region = models.ForeignKey(Region, on_delete=models.PROTECT, null=True, blank=True)
+    district = models.ForeignKey(District, on_delete=models.PROTECT, null=True, blank=True)
+    constituency = models.ForeignKey(Constituency, on_delete=models.PROTECT, null=True, blank=True)
+    preferred_contact_method = models.CharField(max_length=8, choices=ContactMethod.choices, default=ContactMethod.SMS)
+    language = models.CharField(max_length=3, choices=Language.choices, default=Language.ENGLISH)
+    email_verified = models.BooleanField(default=False)
+    phone_verified = models.BooleanField(default=False)
+    is_active = models.BooleanField(default=True, help_text="False until an invited person has set a password")
+    activated_at = models.DateTimeField(null=True, blank=True)
+    is_suspended = models.BooleanField(default=False)
+    suspended_at = models.DateTimeField(null=True, blank=True)
+    suspended_until = models.DateTimeField(null=True, blank=True, help_text="empty: without end")
+    suspended_by = models.ForeignKey(
+        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="suspensions_made"
+    )
+    suspension_reason = models.CharField(max_length=500, blank=True, default="")
+    token_version = models.PositiveIntegerField(default=0, help_text="raising it ends every session and token")
+    failed_login_attempts = models.PositiveSmallIntegerField(default=0)
+    locked_until = models.DateTimeField(null=True, blank=True)
+
+    objects: ClassVar[UserManager] = UserManager()
+
+    USERNAME_FIELD = "username"
+    EMAIL_FIELD = "email"
+    REQUIRED_FIELDS = ["phone", "email"]
+
+    class Meta:
+        ordering = ["username"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(phone__regex=phones.E164),
+                name="accounts_user_phone_form",
+                violation_error_message=f"Phone: {phones.HOW}.",
+            ),
+            models.UniqueConstraint(
+                Lower("email"),
+                condition=~Q(email=""),
+                name="accounts_user_email_unique",
+                violation_error_message="A person with this e-mail address already exists.",
+            ),
+            models.CheckConstraint(
+                condition=Q(email=Lower("email")),
+                name="accounts_user_email_lower",
+                violation_error_message="E-mail: write it in lower case.",
+            ),
+            models.CheckConstraint(
+                condition=Q(role=Role.FARMER) | ~Q(email=""),
+                name="accounts_user_email_unless_farmer",
+                violation_error_message="E-mail is required for every role but FARMER.",
+            ),
+            models.CheckConstraint(condition=Q(role__in=Role.values), name="accounts_user_role"),
+            models.CheckConstraint(
+                condition=~Q(role__in=rules.NEED_REGION) | Q(region__isnull=False),
+                name="accounts_user_region_for_role",
+                violation_error_message="Regional and constituency roles need a region.",
+            ),
+            models.CheckConstraint(
+                condition=~Q(role__in=rules.NEED_CONSTITUENCY) | Q(constituency__isnull=False),
+                name="accounts_user_constituency_for_role",
+                violation_error_message="Constituency roles need a constituency.",
+            ),
+            # A composite key with an empty half is not checked, so neither half may stand alone.
+            models.CheckConstraint(
+                condition=Q(region__isnull=False) | Q(district__isnull=True, constituency__isnull=True),
+                name="accounts_user_place_has_region",
+                violation_error_message="Name the region of the district or constituency too.",
+            ),
+            models.CheckConstraint(
+                condition=Q(is_suspended=False) | (Q(suspended_at__isnull=False) & Q(suspension_reason__regex=r"\S")),
+                name="accounts_user_suspension_explained",
+                violation_error_message="A suspension needs its time and a reason.",
+            ),
+            models.CheckConstraint(
+                condition=Q(preferred_contact_method__in=ContactMethod.values), name="accounts_user_contact_method"
+            ),
+            models.CheckConstraint(condition=Q(language__in=Language.values), name="accounts_user_language"),
+            models.CheckConstraint(
+                condition=Q(is_superuser=False) | Q(role=Role.SUPER_ADMIN),
+                name="accounts_user_superuser_role",
+                violation_error_message="Only a SUPER_ADMIN is a superuser.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.username
+
+    @property
+    def level(self) -> rules.Level:
+        return rules.LEVELS[Role(self.role)]
+
+    @property
+    def is_staff(self) -> bool:
+        """Whether Django's admin site opens for this person: platform and national roles."""
+        return self.level in rules.ADMIN_SITE_LEVELS
+
+    def get_full_name(self) -> str:
+        return f"{self.first_name} {self.last_name}".strip()
+
+    def get_short_name(self) -> str:
+        return self.first_name or self.username
+
+    def clean(self) -> None:
+        """What the composite foreign keys hold, said in words."""
+        super().clean()
+        for name, place in (("district", self.district), ("constituency", self.constituency)):
+            if place and self.region_id and place.region_id != self.region_id:
+                raise ValidationError({name: f"This {name} lies in another region."})

@@ -1,0 +1,119 @@
+"""Roles and their levels (domain.md 2.1), and the codes a person's record may carry."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TypeVar
+
+from django.db import models
+
+from core.errors import InvalidInput
+
+ChoiceT = TypeVar("ChoiceT", bound=models.TextChoices)
+
+
+class Level(StrEnum):
+    PLATFORM = "platform"
+    NATIONAL = "national"
+    REGIONAL = "regional"
+    CONSTITUENCY = "constituency"
+    FIELD = "field"
+    SPECIALIST = "specialist"
+    BUSINESS = "business"
+    END_USER = "end user"
+
+
+class Role(models.TextChoices):
+    SUPER_ADMIN = "SUPER_ADMIN", "Super admin"
+    NATIONAL_ADMIN = "NATIONAL_ADMIN", "National admin"
+    NATIONAL_STAFF = "NATIONAL_STAFF", "National staff"
+    REGIONAL_ADMIN = "REGIONAL_ADMIN", "Regional admin"
+    REGIONAL_STAFF = "REGIONAL_STAFF", "Regional staff"
+    CONSTITUENCY_ADMIN = "CONSTITUENCY_ADMIN", "Constituency admin"
+    CONSTITUENCY_STAFF = "CONSTITUENCY_STAFF", "Constituency staff"
+    EXTENSION_OFFICER = "EXTENSION_OFFICER", "Extension officer"
+    VETERINARY_OFFICER = "VETERINARY_OFFICER", "Veterinary officer"
+    YEA_OFFICIAL = "YEA_OFFICIAL", "YEA official"
+    PROCUREMENT_OFFICER = "PROCUREMENT_OFFICER", "Procurement officer"
+    FINANCE_OFFICER = "FINANCE_OFFICER", "Finance officer"
+    AUDITOR = "AUDITOR", "Auditor"
+    INSTITUTIONAL_SUBSCRIBER = "INSTITUTIONAL_SUBSCRIBER", "Institutional subscriber"
+    FARMER = "FARMER", "Farmer"
+
+
+class ContactMethod(models.TextChoices):
+    EMAIL = "EMAIL", "E-mail"
+    PHONE = "PHONE", "Phone call"
+    SMS = "SMS", "SMS"
+    WHATSAPP = "WHATSAPP", "WhatsApp"
+
+
+class Language(models.TextChoices):
+    ENGLISH = "en", "English"
+    TWI = "tw", "Twi"
+    EWE = "ee", "Ewe"
+    GA = "gaa", "Ga"
+    DAGBANI = "dag", "Dagbani"
+
+
+class DistrictKind(models.TextChoices):
+    METROPOLITAN = "metropolitan", "Metropolitan"
+    MUNICIPAL = "municipal", "Municipal"
+    DISTRICT = "district", "District"
+
+
+class Source(models.TextChoices):
+    OFFICIAL = "official", "Official list"
+    DEMO_SAMPLE = "demo_sample", "Demonstration sample"
+
+
+LEVELS: dict[Role, Level] = {
+    Role.SUPER_ADMIN: Level.PLATFORM,
+    Role.NATIONAL_ADMIN: Level.NATIONAL,
+    Role.NATIONAL_STAFF: Level.NATIONAL,
+    Role.REGIONAL_ADMIN: Level.REGIONAL,
+    Role.REGIONAL_STAFF: Level.REGIONAL,
+    Role.CONSTITUENCY_ADMIN: Level.CONSTITUENCY,
+    Role.CONSTITUENCY_STAFF: Level.CONSTITUENCY,
+    Role.EXTENSION_OFFICER: Level.FIELD,
+    Role.VETERINARY_OFFICER: Level.FIELD,
+    Role.YEA_OFFICIAL: Level.FIELD,
+    Role.PROCUREMENT_OFFICER: Level.SPECIALIST,
+    Role.FINANCE_OFFICER: Level.SPECIALIST,
+    Role.AUDITOR: Level.SPECIALIST,
+    Role.INSTITUTIONAL_SUBSCRIBER: Level.BUSINESS,
+    Role.FARMER: Level.END_USER,
+}
+ADMIN_SITE_LEVELS = frozenset({Level.PLATFORM, Level.NATIONAL})
+
+NO_SUCH_REGION = "Brong-Ahafo is no longer a region: use Bono, Bono East or Ahafo"
+
+
+def roles_of(*levels: Level) -> list[Role]:
+    return [role for role, level in LEVELS.items() if level in levels]
+
+
+NEED_REGION = roles_of(Level.REGIONAL, Level.CONSTITUENCY)
+NEED_CONSTITUENCY = roles_of(Level.CONSTITUENCY)
+
+
+def parse_role(text: str) -> Role:
+    """The role named in any case, as in domain.md 1.2: `farmer`, `Super Admin`, `SUPER-ADMIN`. Raises InvalidInput."""
+    return _parse(Role, text, "role")
+
+
+def parse_contact_method(text: str) -> ContactMethod:
+    """The contact method named in any case. Raises InvalidInput."""
+    return _parse(ContactMethod, text, "contact method")
+
+
+def _parse(choices: type[ChoiceT], text: str, what: str) -> ChoiceT:
+    code = "_".join(str(text).upper().replace("-", " ").replace("_", " ").split())
+    if code not in choices.values:
+        raise InvalidInput(f"This {what} is not known. Use one of: {', '.join(choices.values)}")
+    return choices(code)
+
+
+def is_brong_ahafo(name: str) -> bool:
+    """Whether the name is the region of before 2019 in any spelling: its letters alone are compared (domain.md 3.1)."""
+    return "".join(letter for letter in name.lower() if letter.isalpha()) == "brongahafo"
