@@ -81,7 +81,7 @@ RULES: dict[str, Rule] = {
     "hang_after_accept": _switch("accepted, but never answered"),
     "reset_after_accept": _switch("accepted, then the connection reset"),
     "truncate": _switch("accepted, but only half of the answer sent"),
-    "partial_batch": _number(0, 1, "a share of {} of the recipients is missing in batch answers"),
+    "partial_batch": _number(0, 1, "{:.0%} of the recipients are missing in batch answers"),
     "partial_batch_lost": _switch("the recipients missing in batch answers get no text either"),
     "refuse": _number(0, HOUR, "HTTP connections refused for {} s"),
     "smtp_refuse": _number(0, HOUR, "SMTP connections refused for {} s"),
@@ -89,7 +89,7 @@ RULES: dict[str, Rule] = {
     "smtp_error": _whole(400, 599, "mail recipients answered {}"),
     "smtp_drop_before_accept": _switch("mail connection closed after DATA, nothing accepted"),
     "smtp_drop_after_data": _switch("mail accepted, then the connection closed without an answer"),
-    "share": _number(0, 1, "a share of {} of the requests is hit"),
+    "share": _number(0, 1, "{:.0%} of the requests are hit"),
     "seed": Rule("whole number", lambda value: type(value) is int, "chosen with seed {}"),
     "on": Rule("send, status or all", lambda value: value in ("send", "status", "all"), "on HTTP requests: {}"),
 }
@@ -172,4 +172,6 @@ class FaultBoard:
         return 0.0
 
     def in_words(self) -> list[str]:
-        return [RULES[name].words.format(value) for name, value in self.shown.items() if value or name == "share"]
+        """One phrase for each fault that is on, in the order of RULES."""
+        on = [(name, rule, self.shown[name]) for name, rule in RULES.items() if name in self.shown]
+        return [rule.words.format(value) for name, rule, value in on if value or name == "share"]

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parseaddr
 from html import escape
 from pathlib import Path
 from string import Template
@@ -76,7 +77,7 @@ class Page:
                         200,
                         html.encode(),
                         "text/html; charset=utf-8",
-                        {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"},
+                        {"Content-Security-Policy": POLICY, "Referrer-Policy": "same-origin"},
                     )
                 case "GET" | "HEAD", path if path in FILES:
                     return Response(200, (STATIC / Path(path).name).read_bytes(), FILES[path])
@@ -170,10 +171,10 @@ def _plain(status: int, text: str) -> Response:
     return Response(status, text.encode(), "text/plain; charset=utf-8")
 
 
-def _time(seconds: float) -> str:
+def _time(seconds: float, form: str = "%d\N{NO-BREAK SPACE}%b\N{NO-BREAK SPACE}%Y, %H:%M:%S") -> str:
     """Ghana keeps UTC all the year (Africa/Accra), so no zone data is needed."""
     moment = datetime.fromtimestamp(seconds, UTC)
-    return f'<time datetime="{moment.isoformat(timespec="seconds")}">{moment:%d %b %Y, %H:%M:%S}</time>'
+    return f'<time datetime="{moment.isoformat(timespec="seconds")}">{moment.strftime(form)}</time>'
 
 
 def _linked(text: str) -> str:
@@ -211,8 +212,9 @@ def _pager(view: View, name: str, page: int, total: int, **fixed: str) -> str:
 
 def _row(link: str, title: str, when: float, line: str, under: str, *, current: bool) -> str:
     mark = ' aria-current="true"' if current else ""
+    moment = _time(when, "%d %b, %H:%M")
     return (
-        f'<a class="row" href="{link}"{mark}><span class="top"><strong>{escape(title)}</strong>{_time(when)}</span>'
+        f'<a class="row" href="{link}"{mark}><span class="top"><strong>{escape(title)}</strong>{moment}</span>'
         f'<span class="line">{escape(line)}</span><span class="small">{escape(under)}</span></a>'
     )
 
@@ -226,19 +228,25 @@ def _conversation(view: View, each: Conversation, *, current: bool) -> str:
 def _mail_row(view: View, mail: Message, *, current: bool) -> str:
     link = view.link(mail=mail.id)
     return _row(
-        link, mail.sender, mail.received_at, mail.subject or "(no subject)", f"to {mail.recipient}", current=current
+        link,
+        parseaddr(mail.sender)[0] or mail.sender,
+        mail.received_at,
+        mail.subject or "(no subject)",
+        f"to {mail.recipient}",
+        current=current,
     )
 
 
 def _bubble(message: Message, at: float) -> str:
     status = message.status(at)
     failed = "" if status in ("Pending", "Sent", "Delivered") else " failed"
-    parts = "1 part" if message.parts == 1 else f"{message.parts} parts"
-    reference = f" · reference {escape(message.client_reference)}" if message.client_reference else ""
+    about = f"{_time(message.received_at)} · {status} · {message.parts}\N{NO-BREAK SPACE}SMS"
+    reference = message.client_reference
     return (
         f'<article class="bubble{failed}"><p class="from">{escape(message.sender)}</p>'
-        f'<p class="text">{_linked(message.text)}</p>'
-        f'<p class="small">{_time(message.received_at)} · {status} · {parts}{reference}</p></article>'
+        f'<p class="text">{_linked(message.text)}</p><p class="small">{about}</p>'
+        + (f'<p class="small">reference {escape(reference)}</p>' if reference else "")
+        + "</article>"
     )
 
 

@@ -114,9 +114,9 @@ def test_a_hang_never_answers(sandbox: Sandbox, fault: str, arrived: int) -> Non
 def test_a_reset_breaks_the_connection(sandbox: Sandbox, fault: str, arrived: int) -> None:
     sandbox.faults(**{fault: True})
     body = b'{"From":"YEA","To":"0244123456","Content":"x"}'
-    head = f"POST /v1/messages/send HTTP/1.1\r\nHost: x\r\nAuthorization: Basic aWQ6cw==\r\nContent-Length: {len(body)}\r\n"
+    head = b"POST /v1/messages/send HTTP/1.1\r\nHost: x\r\nAuthorization: Basic aWQ6cw==\r\nContent-Length: %d\r\n\r\n"
     with socket.create_connection(("127.0.0.1", sandbox.http_port), timeout=5) as line:
-        line.sendall(head.encode() + b"\r\n")
+        line.sendall(head % len(body))
         if arrived:
             line.sendall(body)
         with pytest.raises(ConnectionResetError):
