@@ -66,6 +66,7 @@ PEOPLE = [
 
 class Command(BaseCommand):
     help = "Load demonstration people, one in every role. Development only. Safe to repeat, also at the same time."
+    requires_system_checks = []  # in production the refusal below is the answer, not a list of what else is missing
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--list-sign-ins", action="store_true", help="print how to sign in as each of them")
