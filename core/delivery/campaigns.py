@@ -11,13 +11,12 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F
 
 from core import clock, phones
-from core.base.ids import new_id
 from core.delivery import rules
-from core.delivery.models import Campaign, CampaignRecipient, OutboundMessage
+from core.delivery.models import Campaign, CampaignRecipient
 from core.delivery.rules import Channel, Purpose, Status
 from core.delivery.services import checked_sms, hashed
 from core.delivery.windows import opening
@@ -69,8 +68,10 @@ def work(campaign: Campaign, recipients: Sequence[object], *, batch_size: int, s
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or not 1 <= batch_size <= LARGEST_BATCH:
         raise InvalidInput(f"batch_size must be a whole number from 1 to {LARGEST_BATCH}.")
     ends = time.monotonic() + seconds
+    storing = True
     while time.monotonic() < ends:
-        if _store_some(campaign, recipients) or _write_some(campaign, batch_size):
+        storing = storing and _store_some(campaign, recipients) > 0
+        if storing or _write_some(campaign, batch_size):
             continue
         Campaign.objects.filter(pk=campaign.pk, status="running").update(status="done", updated_at=clock.now())
         campaign.refresh_from_db()
@@ -116,45 +117,47 @@ def _store_some(campaign: Campaign, recipients: Sequence[object]) -> int:
     return len(chunk)
 
 
+_WRITE = """
+WITH next AS (
+    SELECT id, phone FROM delivery_campaignrecipient WHERE campaign_id = %(campaign)s AND status = 'waiting'
+    ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), messages AS (
+    INSERT INTO delivery_outboundmessage (id, idempotency_key, channel, purpose, lane, recipient, subject_type,
+        subject_id, template, title, body, html, body_hash, parts, any_hour, status, due_at, attempts, fence,
+        provider_id, error, request_id, created_at, updated_at)
+    SELECT gen_random_uuid(), 'campaign:' || id, 'sms', 'bulk', %(lane)s, phone, 'campaign', %(campaign)s, '', '',
+        %(body)s, '', %(hash)s, %(parts)s, false, %(status)s, %(due_at)s, 0, 0, '', '', '', %(now)s, %(now)s
+    FROM next ON CONFLICT (idempotency_key) DO NOTHING
+)
+UPDATE delivery_campaignrecipient AS recipient SET status = 'written' FROM next WHERE recipient.id = next.id
+"""
+
+
 @transaction.atomic
 def _write_some(campaign: Campaign, batch_size: int) -> int:
     """Write the message rows of the next recipients and have them sent on commit. Returns how many."""
-    waiting = list(
-        CampaignRecipient.objects.filter(campaign=campaign, status="waiting")
-        .order_by("id")
-        .select_for_update(skip_locked=True)[:batch_size]
-    )
-    if not waiting:
-        return 0
     body, parts = checked_sms(campaign.message)
     now = clock.now()
     leaves = opening(Purpose.BULK, Channel.SMS, now)
-    OutboundMessage.objects.bulk_create(
-        [
-            OutboundMessage(
-                id=new_id(),
-                idempotency_key=f"campaign:{recipient.pk}",
-                channel=Channel.SMS.value,
-                purpose=Purpose.BULK.value,
-                lane=rules.lane(Purpose.BULK, Channel.SMS),
-                recipient=recipient.phone,
-                body=body,
-                body_hash=hashed(body),
-                parts=parts,
-                subject_type="campaign",
-                subject_id=str(campaign.pk),
-                status=(Status.HELD if leaves > now else Status.QUEUED).value,
-                due_at=leaves,
-                created_at=now,
-            )
-            for recipient in waiting
-        ],
-        ignore_conflicts=True,
-    )
-    CampaignRecipient.objects.filter(pk__in=[recipient.pk for recipient in waiting]).update(status="written")
-    if leaves <= now:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _WRITE,
+            {
+                "campaign": str(campaign.pk),
+                "limit": batch_size,
+                "lane": rules.lane(Purpose.BULK, Channel.SMS),
+                "body": body,
+                "hash": hashed(body),
+                "parts": parts,
+                "status": (Status.HELD if leaves > now else Status.QUEUED).value,
+                "due_at": leaves,
+                "now": now,
+            },
+        )
+        written = int(cursor.rowcount)
+    if written and leaves <= now:
         task_named("core.tasks.dispatch_bulk").apply_async()
-    return len(waiting)
+    return written
 
 
 def _as_given(given: object) -> str:

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 import structlog
@@ -48,7 +48,8 @@ class _Line(threading.local):
         producer: Any = self.producer
         self.producer = None
         if producer is not None and self.pid == os.getpid():
-            producer.connection.collapse()
+            with suppress(*BROKER_ERRORS):
+                producer.connection.close()
 
 
 _line = _Line()
@@ -94,7 +95,7 @@ def ring(bells: Iterable[Bell]) -> bool:
     return not bells or _try(announce, many=len(bells) > 1)
 
 
-def hint(name: str, *, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: dict[str, Any]) -> bool:
+def hint(name: str, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: dict[str, Any]) -> bool:
     """Publish a task that is not in the ledger. False when Redis did not take it: whoever asked must look again."""
 
     def announce(producer: Producer) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any, cast
 
 from celery import current_app
@@ -40,5 +39,5 @@ def enqueue_many(name: str, calls: Iterable[tuple[Sequence[Any], Mapping[str, An
     if asks:
         runs.insert(asks)
         bells = [runs.bell_of(ask.id, ask.task, ask.queue, {}) for ask in asks]
-        transaction.on_commit(partial(bell.ring, bells), robust=True)
+        transaction.on_commit(lambda: bell.ring(bells), robust=True)
     return [str(ask.id) for ask in asks]

@@ -15,7 +15,6 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import structlog
@@ -108,13 +107,13 @@ class LedgerTask(DjangoTask[Any, Any]):
         if not self.in_ledger:
             task_id = task_id or str(uuid.uuid4())
             options = {"link": link, "link_error": link_error, "shadow": shadow} | options
-            hint = partial(bell.hint, self.name, task_id=task_id, args=args or (), kwargs=kwargs or {}, options=options)
-            transaction.on_commit(hint, robust=True)
+            message = (task_id, args or (), kwargs or {}, options)
+            transaction.on_commit(lambda: bell.hint(self.name, *message), robust=True)
             return self._result(task_id, options)
         ask = self.ask(args, kwargs, task_id, {"link": link, "link_error": link_error} | options)
         if runs.insert([ask]) and (ask.due_at is None or ask.due_at <= datetime.now(UTC)):
             announced = runs.bell_of(ask.id, ask.task, ask.queue, options)
-            transaction.on_commit(partial(bell.ring, [announced]), robust=True)
+            transaction.on_commit(lambda: bell.ring([announced]), robust=True)
         return self._result(str(ask.id), options)
 
     def ask(
