@@ -57,7 +57,7 @@ def servers(config: settings.Config) -> list[Service]:
         Service(
             "postgres" if stop_round == POSTGRES else "redis",
             server.command(),
-            ready=server.ready,
+            missing=server.missing,
             prepare=server.prepare,
             stop_signal=server.stop_signal,
             stop_round=stop_round,
@@ -81,8 +81,8 @@ def programs(config: settings.Config) -> list[Service]:
 
     sandbox = Service("sandbox", [sys.executable, "-m", "sandbox"], stop_round=SANDBOX, grace=GRACE[SANDBOX])
     web = program("web", [*gunicorn, "--no-control-socket"])
-    sandbox.ready = lambda: web_answers(config.sandbox_http, "/")
-    web.ready = lambda: web_answers(config.port, "/readyz")
+    sandbox.missing = lambda: web_lacks(config.sandbox_http, "/")
+    web.missing = lambda: web_lacks(config.port, "/readyz")
     return [
         sandbox,
         web,
@@ -92,13 +92,17 @@ def programs(config: settings.Config) -> list[Service]:
     ]
 
 
-def web_answers(port: int, path: str) -> bool:
+def web_lacks(port: int, path: str) -> str:
+    """Nothing if this page answers 200, else what it says instead."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=3)
     try:
         connection.request("GET", path)
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
-        return False
+        answer = connection.getresponse()
+        body = answer.read(2000).decode(errors="replace").strip()
+    except (OSError, http.client.HTTPException) as error:
+        return f"{path} does not answer: {error}"
+    else:
+        return "" if answer.status == http.HTTPStatus.OK else f"{path} answers {answer.status} {body}"
     finally:
         connection.close()
 
@@ -133,11 +137,10 @@ def bring_up(supervisor: Supervisor, config: settings.Config, *, only_servers: b
         return
     manage = [sys.executable, "manage.py"]
     supervisor.run("migrate", [*manage, "migrate", "--no-input"])
-    supervisor.run("demo_data", [*manage, "demo_data"])
     started = programs(config)
     for service in started:
         supervisor.start(service)
-    sign_ins = supervisor.run("sign-ins", [*manage, "demo_data", "--list-sign-ins"])
+    sign_ins = supervisor.run("demo_data", [*manage, "demo_data", "--list-sign-ins"], quiet=True)
     supervisor.wait_ready(started, READY_SECONDS)
     table = "".join(f"  {line}\n" for line in sign_ins)
     supervisor.write(f"\nPMS is ready: http://{LOOPBACK}:{config.port}/\n\n{addresses(config)}\n{table}\n")

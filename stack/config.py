@@ -80,6 +80,10 @@ def make_env_file(path: Path) -> bool:
 def read(path: Path) -> Config:
     """Takes `.env` into the environment, which wins, and reads from it what concerns us. The rest is the product's."""
     environ.Env.read_env(path)
+    if os.environ.get("PMS_ENV", "").strip() != "development":
+        raise StackError(
+            "make run is for development, and PMS_ENV says otherwise. Fix: set PMS_ENV=development in .env."
+        )
     config = Config(
         port=_port("PORT", 8000),
         sandbox_http=_port("SANDBOX_HTTP_PORT", 8025),

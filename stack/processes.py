@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Self
 
 MARK = "PMS_STACK"
 PACKAGE_PARENT = Path(__file__).resolve().parent.parent
@@ -41,6 +41,14 @@ def marked(mark: str) -> set[int]:
 
 def is_postgres(pid: int) -> bool:
     return _read(pid, "comm").strip() == b"postgres"
+
+
+def caught_signals(pid: int) -> int:
+    """The signals that a process handles, one bit each; 0 when it has ended."""
+    for line in _read(pid, "status").splitlines():
+        if line.startswith(b"SigCgt:"):
+            return int(line.split()[1], 16)
+    return 0
 
 
 def postgres_in(folder: Path) -> set[int]:
@@ -130,7 +138,7 @@ class Guard:
             start_new_session=True,
         )
 
-    def __enter__(self) -> Guard:
+    def __enter__(self) -> Self:
         self.ensure()
         return self
 

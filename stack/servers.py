@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar
+from typing import ClassVar, Self
 from urllib.parse import quote
 
 import psycopg
@@ -60,6 +60,9 @@ class Server(ABC):
     @abstractmethod
     def ready(self) -> bool: ...
 
+    def missing(self) -> str:
+        return "" if self.ready() else "it does not answer"
+
     def start(self, seconds: float = 30) -> None:
         """Starts the server and waits until it answers. Its log goes to `<folder>.log`."""
         self.prepare()
@@ -87,7 +90,7 @@ class Server(ABC):
         self.process.wait()
         self.process = None
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         self.start()
         return self
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import IO
 
-from stack.processes import Guard, StackError, sweep
+from stack.processes import Guard, StackError, caught_signals, sweep
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 BACK_OFF = (1.0, 2.0, 4.0, 8.0, 15.0)  # seconds before the next start
@@ -27,7 +27,7 @@ STEADY = 30.0  # who ran this long starts again with the first of them
 FAILURES_BEFORE_READY = 3
 READY_PAUSE = 0.3  # seconds between two looks whether all are ready
 COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95)
-LAST_LINES = 20
+LAST_LINES = 40
 LONGEST_LINE = 65536
 
 
@@ -41,13 +41,14 @@ class Service:
 
     name: str
     command: list[str]
-    ready: Callable[[], bool] = lambda: True
+    missing: Callable[[], str] = lambda: ""  # what it still lacks to be ready
     prepare: Callable[[], None] = lambda: None
     environment: dict[str, str] = field(default_factory=dict)
     stop_signal: signal.Signals = signal.SIGTERM
     stop_round: int = 0
     grace: float = 10.0
     restarts: bool = True
+    quiet: bool = False
 
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
@@ -78,7 +79,8 @@ class Supervisor:
         self.asked = 0  # how often somebody asked to stop
         self.stopping = False
         self._selector = selectors.DefaultSelector()
-        self._parent = os.getppid() if "MAKELEVEL" in os.environ else None
+        self._make = os.getppid() if "MAKELEVEL" in os.environ else None
+        self._make_catches = caught_signals(self._make) if self._make else 0
 
     # --- Saying -----------------------------------------------------------------------------------------------------
 
@@ -117,8 +119,8 @@ class Supervisor:
         """One round of the loop. Raises Stopped when somebody asked to stop."""
         for key, _events in self._selector.select(seconds):
             self._pass_on(*key.data)
-        if self._parent is not None and os.getppid() != self._parent:  # `make` was killed
-            self.asked = max(self.asked, 1)
+        if self._make and self._make_catches & ~caught_signals(self._make):
+            self.asked = max(self.asked, 1)  # `make` was killed, or got a signal: it drops its handler and waits for us
         if self.stopping:
             return
         if self.asked:
@@ -135,7 +137,8 @@ class Supervisor:
         for line in lines:
             text = line.decode(errors="replace").rstrip("\r")
             service.last_lines.append(text)
-            self.say(text, service.name, service.colour)
+            if not service.quiet:
+                self.say(text, service.name, service.colour)
         if not heard:
             self._selector.unregister(stream)
             stream.close()
@@ -193,18 +196,20 @@ class Supervisor:
             for service in self.services:
                 if service.failures >= FAILURES_BEFORE_READY:
                     raise StackError(_does_not_come_up(service, "keeps ending"))
-            waiting = [service for service in waiting if not (service.alive and service.ready())]
+            missing = {service.name: service.missing() for service in waiting if service.alive}
+            waiting = [service for service in waiting if missing.get(service.name, "it does not run")]
             if waiting and time.monotonic() > deadline:
-                raise StackError(_does_not_come_up(waiting[0], f"is not ready after {seconds:.0f} s"))
+                problem = f"is not ready after {seconds:.0f} s: {missing.get(waiting[0].name, 'it does not run')}"
+                raise StackError(_does_not_come_up(waiting[0], problem))
 
     def _turns(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             self.turn(left)
 
-    def run(self, name: str, command: list[str]) -> list[str]:
+    def run(self, name: str, command: list[str], *, quiet: bool = False) -> list[str]:
         """Runs one command to its end beside the others and returns its last lines. Raises StackError if it fails."""
-        service = Service(name, command, restarts=False)
+        service = Service(name, command, restarts=False, quiet=quiet)
         self.start(service)
         while service.alive or (service.process and service.process.stdout and not service.process.stdout.closed):
             self.turn()

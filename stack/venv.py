@@ -60,7 +60,7 @@ def fit(kind: str) -> None:
         make()
     print(f"Installing {requirements.name} into .venv (once; about a minute) …", flush=True)
     UNFINISHED.touch()
-    pip = [str(VENV / "bin" / "python"), "-m", "pip", "install", "--quiet", "--require-hashes", "--no-input"]
+    pip = [str(VENV / "bin" / "python"), "-m", "pip", "install", "-qq", "--require-hashes", "--no-input"]
     _must([*pip, "--disable-pip-version-check", "-r", str(requirements)], f"pip cannot install {requirements.name}")
     mark.write_text(wanted)
     UNFINISHED.unlink()

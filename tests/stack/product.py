@@ -16,8 +16,9 @@ from pathlib import Path
 
 from stack.processes import marked, wait_until
 from stack.servers import free_port
+from stack.testrun import product_variables
 
-FOREIGN = ("MAKELEVEL", "DJANGO_SETTINGS_MODULE")  # of the tests themselves
+FOREIGN = {*product_variables(), "PMS_ENV_FILE", "DJANGO_SETTINGS_MODULE", "MAKELEVEL", "MAKEFLAGS", "MFLAGS"}
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {
     "manage.py": """
@@ -108,11 +109,14 @@ class Run:
         wait_until(lambda: self.ready_line in self.output or process.poll() is not None, seconds)
         assert self.ready_line in self.output, self.output[-3000:]
 
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> float:
-        """Seconds until it has ended."""
+    def stop(self, number: signal.Signals = signal.SIGTERM, *, group: bool = False) -> float:
+        """Seconds until it has ended. `group`: as a terminal sends Ctrl-C, to all in the foreground."""
         assert self.process
         begin = time.monotonic()
-        self.process.send_signal(number)
+        if group:
+            os.killpg(self.process.pid, number)
+        else:
+            self.process.send_signal(number)
         self.process.wait(30)
         return time.monotonic() - begin
 

@@ -20,6 +20,7 @@ def _clean_environment(monkeypatch):
     for name in NAMES:
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
+    monkeypatch.setenv("PMS_ENV", "development")
 
 
 def config_of(tmp_path, text):
@@ -93,6 +94,12 @@ def test_without_the_cache_on_redis_the_broker_is_still_needed(tmp_path):
 def test_a_password_may_hold_any_sign(tmp_path):
     database = config_of(tmp_path, "DATABASE_URL=postgres://p%40s:a%2Fb%3Ac@localhost:1/pms").database
     assert (database.user, database.password) == ("p@s", "a/b:c")
+
+
+def test_it_is_for_development_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("PMS_ENV", "production")
+    with pytest.raises(StackError, match=r"Fix: set PMS_ENV=development in \.env"):
+        config_of(tmp_path, "")
 
 
 @pytest.mark.parametrize(

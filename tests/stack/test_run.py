@@ -158,12 +158,12 @@ def test_a_folder_that_cannot_be_written_is_said(run):
     assert "Traceback" not in run.output
 
 
-def test_killing_make_ends_the_supervisor_too(run):
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_ending_make_ends_the_supervisor_too(run, number):
     (run.folder / "Makefile").write_text("run:\n\t@exec $(PY) -m stack\n")
     run.start(("make", "run", f"PY={sys.executable}"))
     run.wait_ready()
-    run.process.kill()
-    run.process.wait()
+    run.stop(number)
     assert wait_until(lambda: not run.living, 15), run.living
     assert wait_until(lambda: "stopped" in run.output, 5)
 

@@ -167,6 +167,7 @@ def test_redis_keeps_its_data_through_kill_9_and_never_evicts(tmp_path):
     assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
     assert listening(server.process.pid) == [f"0100007F:{server.port:04X}"]
     time.sleep(1.2)  # appendfsync everysec
+    assert server.process
     server.process.send_signal(signal.SIGKILL)
     server.process.wait()
     server.start()

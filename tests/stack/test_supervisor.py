@@ -104,16 +104,18 @@ def test_a_killed_parent_takes_its_children_along_before_it_is_started_again(sup
 
 def test_who_keeps_ending_before_it_is_ready_stops_all_with_its_last_lines(supervisor, monkeypatch):
     monkeypatch.setattr(module, "BACK_OFF", (0.1,))
-    broken = python("web", "print('no such table'); raise SystemExit(1)", ready=lambda: False)
+    broken = python("web", "print('no such table'); raise SystemExit(1)", missing=lambda: "no worker seen")
     supervisor.start(broken)
     with pytest.raises(StackError, match=r"(?s)web keeps ending. Its last lines:\n    no such table"):
         supervisor.wait_ready([broken], 20)
 
 
 def test_who_never_gets_ready_is_named(supervisor):
-    slow = python("web", "import time; print('thinking', flush=True); time.sleep(60)", ready=lambda: False)
+    slow = python("web", "import time; print('thinking', flush=True); time.sleep(60)", missing=lambda: "no worker seen")
     supervisor.start(slow)
-    with pytest.raises(StackError, match=r"(?s)web is not ready after 1 s. Its last lines:\n    thinking"):
+    with pytest.raises(
+        StackError, match=r"(?s)web is not ready after 1 s: no worker seen. Its last lines:\n    thinking"
+    ):
         supervisor.wait_ready([slow], 1)
 
 
