@@ -162,12 +162,12 @@ def test_root_without_user_namespaces_is_told_what_to_do(postgres, tmp_path, mon
 def test_redis_keeps_its_data_through_kill_9_and_never_evicts(tmp_path):
     server = Redis(tmp_path / "with space", free_port(), password='pass"word\\')
     server.start()
+    assert server.process
     client = redis.Redis.from_url(server.url(0))
     client.set("kept", "42")
     assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
     assert listening(server.process.pid) == [f"0100007F:{server.port:04X}"]
     time.sleep(1.2)  # appendfsync everysec
-    assert server.process
     server.process.send_signal(signal.SIGKILL)
     server.process.wait()
     server.start()
