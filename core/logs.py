@@ -13,7 +13,18 @@ from core.redact import redact
 
 def redact_values(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
     """Mask phone numbers and e-mail addresses in everything that is logged, tracebacks included."""
-    return {name: redact(value) if isinstance(value, str) else value for name, value in event.items()}
+    return {name: _masked(value) for name, value in event.items()}
+
+
+def _masked(value: Any) -> Any:
+    if value is None or isinstance(value, bool | float):
+        return value
+    if isinstance(value, dict):
+        return {_masked(name): _masked(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_masked(inner) for inner in value]
+    text = redact(str(value))
+    return value if isinstance(value, int) and text == str(value) else text
 
 
 def configure(*, level: str, as_json: bool) -> None:

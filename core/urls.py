@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.contrib import admin
 from django.urls import path
 from django.views.generic import TemplateView
 
 from core.health import views as health
 
+SANDBOX = f"http://127.0.0.1:{settings.SANDBOX_HTTP_PORT}/" if settings.DEVELOPMENT else ""
+
 urlpatterns = [
-    path("", TemplateView.as_view(template_name="core/home.html"), name="home"),
+    path("", TemplateView.as_view(template_name="core/home.html", extra_context={"sandbox": SANDBOX}), name="home"),
     path("admin/", admin.site.urls),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
