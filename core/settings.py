@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 from kombu import Exchange, Queue
@@ -189,6 +190,8 @@ STORAGES = {
     },
 }
 WHITENOISE_USE_FINDERS = DEVELOPMENT
+if DEVELOPMENT:  # nothing is collected there, and whitenoise need not say so
+    warnings.filterwarnings("ignore", message="No directory at", category=UserWarning)
 
 # --- Safety behind nginx (production only: development speaks plain HTTP on loopback) -------------------------------
 SECURE_SSL_REDIRECT = not DEVELOPMENT

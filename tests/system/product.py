@@ -82,4 +82,4 @@ def queued_on_redis() -> int:
     import redis
 
     client = redis.Redis.from_url(settings.CELERY_BROKER_URL)
-    return sum(int(client.llen(name)) for name in ("urgent", "default", "bulk"))  # type: ignore[arg-type]
+    return sum(int(client.llen(name)) for name in ("urgent", "default", "bulk"))
