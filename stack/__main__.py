@@ -150,6 +150,7 @@ def run(*, only_servers: bool) -> None:
     os.chdir(ROOT)
     os.environ["PATH"] = f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     lock = take_lock(VAR)
+    settings.check_space(VAR)
     if settings.make_env_file(ROOT / ".env"):
         print("Made .env with settings for development.", flush=True)
     config = settings.read(ROOT / ".env")
@@ -157,7 +158,6 @@ def run(*, only_servers: bool) -> None:
     sweep(guard.mark)  # what an earlier run and its guard left when both were killed
     if not only_servers:
         settings.check_ports(config)
-    settings.check_space(VAR)
     provide_redis_cli()
     supervisor = Supervisor(guard)
     supervisor.listen()

@@ -221,7 +221,7 @@ class Redis(Server):
 
     def prepare(self) -> None:
         self.folder = self.folder.resolve()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         settings = {
             "bind": LOOPBACK,
             "port": str(self.port),
