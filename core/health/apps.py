@@ -7,7 +7,8 @@ class HealthConfig(AppConfig):
     verbose_name = "Health"
 
     def ready(self) -> None:
-        from core.health import services
-        from core.jobs import sweeper
+        from celery import signals
 
-        sweeper.register("heartbeat", every_seconds=services.HEARTBEAT_SECONDS, run=services.beat)
+        from core.health import services
+
+        signals.worker_ready.connect(services.begin_beating, weak=False)

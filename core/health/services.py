@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import connection
+
+from core.jobs import sweeper
 
 HEARTBEAT_SECONDS = 10.0
 FORGET_DAYS = 7
+
+
+def begin_beating(**_: Any) -> None:
+    """From the moment a worker consumes, not from its start."""
+    sweeper.register("heartbeat", every_seconds=HEARTBEAT_SECONDS, run=beat, at_end=say_goodbye)
+
+
+def say_goodbye(worker: str) -> None:
+    """A worker that stops is not counted on any more. One that is killed is forgotten by its silence."""
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM health_heartbeat WHERE name = %s", [worker])
 
 
 def beat(worker: str) -> None:

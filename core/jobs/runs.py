@@ -5,6 +5,7 @@ The database's clock decides everything: a worker whose own clock is wrong can n
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -74,13 +75,17 @@ class Bell:
     ignore_result: bool | None = None
 
 
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # the character, not a text that spells it
+
+
 def to_json(value: object, what: str) -> str:
-    """JSON as Celery writes it (dates, decimals and UUIDs survive). Refuses what could not be read back."""
+    """JSON as Celery writes it (dates, decimals and UUIDs survive). Refuses what PostgreSQL could not keep."""
     try:
-        text: str = dumps(value)
-    except (TypeError, ValueError) as error:
+        text: str = dumps(value, ensure_ascii=False, allow_nan=False)
+        text.encode()  # half a surrogate pair is no character
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInput(f"{what} cannot be written as JSON ({error}). Pass ids and plain values.") from error
-    if "\\u0000" in text:
+    if _NUL.search(text):
         raise InvalidInput(f"{what} contains a NUL character, which PostgreSQL cannot keep. Remove it.")
     return text
 

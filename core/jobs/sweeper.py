@@ -21,41 +21,57 @@ from redis.exceptions import RedisError
 
 log = structlog.get_logger(__name__)
 
+GOODBYE_SECONDS = 2.0
+
+
+Run = Callable[[str], None]  # gets the worker's name
+
 
 @dataclass
 class Sweep:
     name: str
     every_seconds: float
-    run: Callable[[str], None]  # gets the worker's name
+    run: Run
+    at_end: Run | None
     next_at: float = 0.0
 
 
 _registered: dict[str, Sweep] = {}
 
 
-def register(name: str, *, every_seconds: float, run: Callable[[str], None]) -> None:
-    """Have every worker call `run(worker_name)` about every so many seconds."""
-    _registered[name] = Sweep(name, every_seconds, run)
+def register(name: str, *, every_seconds: float, run: Run, at_end: Run | None = None) -> None:
+    """Have every worker call `run(worker_name)` about every so many seconds, and `at_end` when it stops in order."""
+    _registered[name] = Sweep(name, every_seconds, run, at_end)
 
 
 def sweep_once(worker: str, now: float) -> None:
-    """Run what is due. A sweep that fails is logged and tried again at its next turn; the others go on."""
+    """Run what is due."""
+    for sweep in list(_registered.values()):
+        if now >= sweep.next_at:
+            # a little noise keeps many workers from sweeping in step
+            sweep.next_at = now + sweep.every_seconds * random.uniform(0.9, 1.1)  # noqa: S311
+            _contained(sweep.name, sweep.run, worker)
+
+
+def say_goodbye(worker: str) -> None:
+    for sweep in list(_registered.values()):
+        if sweep.at_end:
+            _contained(sweep.name, sweep.at_end, worker)
+
+
+def _contained(name: str, run: Run, worker: str) -> None:
+    """A sweep that fails is logged and tried again at its next turn; the others go on."""
     from django.db import DatabaseError, InterfaceError, connection
 
-    for sweep in _registered.values():
-        if now < sweep.next_at:
-            continue
-        # a little noise keeps many workers from sweeping in step
-        sweep.next_at = now + sweep.every_seconds * random.uniform(0.9, 1.1)  # noqa: S311
-        try:
-            sweep.run(worker)
-        except (DatabaseError, InterfaceError) as error:
-            connection.close()
-            log.warning("sweep_without_database", sweep=sweep.name, error=type(error).__name__)
-        except (BrokerError, RedisError, OSError) as error:
-            log.warning("sweep_without_redis", sweep=sweep.name, error=type(error).__name__)
-        except Exception:
-            log.exception("sweep_failed", sweep=sweep.name)
+    try:
+        run(worker)
+    except (DatabaseError, InterfaceError) as error:
+        connection.close()
+        log.warning("sweep_without_database", sweep=name, error=type(error).__name__)
+    except (BrokerError, RedisError, OSError) as error:
+        log.warning("sweep_without_redis", sweep=name, error=type(error).__name__)
+    except Exception:
+        log.exception("sweep_failed", sweep=name)
 
 
 class SweepStep(bootsteps.StartStopStep):
@@ -64,13 +80,15 @@ class SweepStep(bootsteps.StartStopStep):
     def __init__(self, parent: Any, **kwargs: Any) -> None:
         super().__init__(parent, **kwargs)
         self.over = threading.Event()
+        self.thread = threading.Thread(target=self.run, args=(parent.hostname,), name="sweeps", daemon=True)
 
-    def start(self, parent: Any) -> None:
-        thread = threading.Thread(target=self.run, args=(parent.hostname,), name="sweeps", daemon=True)
-        thread.start()
+    def start(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
+        self.thread.start()
 
     def stop(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
         self.over.set()
+        if self.thread.is_alive():
+            self.thread.join(GOODBYE_SECONDS)
 
     terminate = stop
 
@@ -79,4 +97,5 @@ class SweepStep(bootsteps.StartStopStep):
 
         while not self.over.wait(0.5):
             sweep_once(worker, time.monotonic())
+        say_goodbye(worker)
         connection.close()

@@ -13,6 +13,7 @@ import inspect
 import traceback
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -25,7 +26,7 @@ from celery.result import AsyncResult
 from django.utils.dateparse import parse_datetime
 
 from core.errors import DomainError, InvalidInput
-from core.jobs.rules import Again, State, Trigger, after_failure
+from core.jobs.rules import Again, GiveUp, State, Trigger, after_failure
 from core.redact import redact
 
 if TYPE_CHECKING:
@@ -180,6 +181,7 @@ class LedgerTask(DjangoTask[Any, Any]):
             return super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
         limit = self.max_retries if max_retries is None else max_retries
         if limit is not None and self.request.retries >= limit:
+            self.request.update(retries_used_up=True)
             raise exc or self.MaxRetriesExceededError(
                 f"Can't retry {self.name}[{self.request.id}]: its {limit} retries are used up"
             )
@@ -248,7 +250,8 @@ class LedgerTask(DjangoTask[Any, Any]):
                 runs.finish(claim, State.SKIPPED, "null", None)
                 raise
             except Exception as error:  # noqa: BLE001 - every failure is judged, kept and raised
-                decision = after_failure(error, claim.attempts)
+                final = getattr(request, "retries_used_up", False)  # the task's own limit, by self.retry()
+                decision = GiveUp() if final else after_failure(error, claim.attempts)
                 if isinstance(decision, Again):
                     self._try_again(claim, decision.seconds, error)
                 if not runs.fail(claim, _told(error)):
@@ -302,9 +305,9 @@ def _told(error: BaseException) -> tuple[str, str, str]:
 
 def _safe(error: Exception) -> Exception:
     """The error as it may travel on Redis, in results and events: personal data masked. The row keeps the traceback."""
-    text = str(error)
+    text, hidden = str(error), repr(error.args)  # Celery sends the arguments too
     clean = redact(text)
-    if clean == text:
+    if clean == text and redact(hidden) == hidden and not isinstance(error, UnicodeError):  # which carries its text
         return error
     return RuntimeError(f"{type(error).__name__}: {clean}").with_traceback(error.__traceback__)
 
@@ -322,12 +325,19 @@ def _eta_or_seconds(value: Any) -> tuple[Any, float | None]:
 
 def _moment(eta: datetime | str | None, countdown: float | None) -> datetime | None:
     if isinstance(eta, str):
-        eta = parse_datetime(eta)
+        eta = _parsed(eta)
     if eta is not None:
         return eta if eta.tzinfo else eta.replace(tzinfo=current_app.timezone)
     if countdown is not None:
         return datetime.now(UTC) + timedelta(seconds=float(countdown))
     return None
+
+
+def _parsed(text: str) -> datetime:
+    with suppress(ValueError):
+        if moment := parse_datetime(text):
+            return moment
+    raise InvalidInput(f"The time {text!r} (eta, expires) cannot be read. Write it like 2026-03-01T08:00:00+00:00.")
 
 
 def _seconds_until(when: Any) -> float:

@@ -42,6 +42,8 @@ _HTTP: dict[int, tuple[Verdict, str]] = {
     429: (Verdict.PROVIDER_AWAY, "Hubtel: too many requests"),
     503: (Verdict.PROVIDER_AWAY, "Hubtel: not available"),
 }
+LONGEST_ID = 100
+HIGHEST_COST = Decimal(10**8)  # what the column holds
 _REQUEST_STARTED = ("http11.send_request_headers.started", "http2.send_request_headers.started")
 
 
@@ -99,16 +101,17 @@ class Hubtel:
         overall = self._post(path, body, read)
         each = {}
         if overall.verdict == Verdict.IN_DOUBT:
-            for entry in found.get("data") or []:
+            listed = found.get("data")
+            for entry in listed if isinstance(listed, list) else []:
                 row = _lower(entry) if isinstance(entry, dict) else {}
-                message_id = str(row.get("messageid") or "")
+                message_id = _text(row.get("messageid"))
                 try:
                     phone = phones.normalise(str(row.get("recipient") or ""))
                 except InvalidInput:
                     continue  # answered for a number we did not send: it matches no message
                 if message_id:
                     each[phone] = Answer(Verdict.ACCEPTED, provider_id=message_id, cost=_cost(row.get("rate")))
-        return BatchAnswer(overall, batch_id=str(found.get("batchid") or ""), each=each)
+        return BatchAnswer(overall, batch_id=_text(found.get("batchid")), each=each)
 
     def _post(self, path: str, body: dict[str, Any], read: Callable[[int, dict[str, Any]], Answer]) -> Answer:
         started = False
@@ -136,14 +139,14 @@ def _judge(response: httpx.Response, read: Callable[[int, dict[str, Any]], Answe
     status = response.status_code
     try:
         parsed = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         parsed = None
     fields = _lower(parsed) if isinstance(parsed, dict) else None
     if response.is_success:
         if fields is None:
             return Answer(Verdict.IN_DOUBT, reason="Hubtel: the answer could not be read", http_status=status)
         return read(status, fields)
-    body_status = str((fields or {}).get("status", ""))
+    body_status = _text((fields or {}).get("status", ""))
     if status == httpx.codes.BAD_REQUEST:
         verdict, reason = _BODY.get(body_status, (Verdict.REFUSED, "Hubtel: refused the request"))
     elif status in _HTTP:
@@ -159,7 +162,7 @@ def _judge(response: httpx.Response, read: Callable[[int, dict[str, Any]], Answe
 
 def _refusal(status: int, fields: dict[str, Any]) -> Answer | None:
     """A 2xx answer whose body says no. An integrator who trusted the HTTP code alone lost three weeks of messages."""
-    body_status = str(fields.get("status", ""))
+    body_status = _text(fields.get("status", ""))
     if body_status == "0":
         return None
     verdict, reason = _BODY.get(body_status, (Verdict.REFUSED, "Hubtel: refused with an unknown status"))
@@ -172,7 +175,7 @@ def _one(status: int, fields: dict[str, Any]) -> Answer:
     refusal = _refusal(status, fields)
     if refusal:
         return refusal
-    message_id = str(fields.get("messageid") or "")
+    message_id = _text(fields.get("messageid"))
     if not message_id:
         return Answer(Verdict.IN_DOUBT, reason="Hubtel: the answer has no message id", http_status=status)
     return Answer(
@@ -196,10 +199,16 @@ def _lower(fields: dict[str, Any]) -> dict[str, Any]:
     return {str(name).lower(): value for name, value in fields.items()}
 
 
+def _text(value: object) -> str:
+    """A short value as the database can keep it, whatever the provider has sent."""
+    text = "" if value is None else str(value)
+    return text.replace("\x00", "").encode(errors="ignore").decode()[:LONGEST_ID]
+
+
 def _cost(rate: object) -> Decimal | None:
     """GHS, or None when the provider does not say."""
     try:
         cost = Decimal(str(rate)).quantize(Decimal("0.0001"))
     except InvalidOperation:
         return None
-    return cost if cost.is_finite() and cost >= 0 else None
+    return cost if cost.is_finite() and 0 <= cost < HIGHEST_COST else None

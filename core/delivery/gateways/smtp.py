@@ -39,6 +39,7 @@ class Smtp:
     def send(self, mail: Mail) -> Answer:
         """One mail to one address. The Message-ID is made of our own id, so a doubled mail can be told."""
         message = compose(mail)
+        content = _dotted(message.as_bytes(policy=SMTP_POLICY))  # before the line is open: it may raise
         try:
             connection = self._connect()
         except smtplib.SMTPAuthenticationError as error:
