@@ -22,14 +22,16 @@ EVERY_SECONDS = 1.0
 
 def sweep(_worker: str = "") -> None:
     """Take back lost runs, then ring those that are due and unheard."""
-    for run_id, state in runs.recover_lost():
-        log.warning("run_taken_back", task_id=str(run_id), state=state)
-    waiting = runs.waiting_queues()
+    lost, waiting = runs.look(list(current_app.amqp.queues))
+    if lost:
+        for run_id, queue, state in runs.recover_lost():
+            log.warning("run_taken_back", task_id=str(run_id), state=state)
+            waiting.append(queue)
     if not waiting:
         return
-    lengths = queue_lengths(waiting)  # raises when Redis is away: nothing could be rung
+    lengths = queue_lengths(set(waiting))  # raises when Redis is away: nothing could be rung
     bell.listen_again()
-    for queue in waiting:
+    for queue in lengths:
         rung = runs.unheard(queue, backlog=lengths[queue] > 0)
         if rung:
             heard = bell.ring(rung)

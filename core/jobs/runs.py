@@ -290,12 +290,12 @@ UPDATE jobs_taskrun AS run SET
     error_text = 'The worker ' || worker || ' stopped before this run was over.',
     lease_until = NULL
 FROM lost WHERE run.id = lost.id
-RETURNING run.id, run.state
+RETURNING run.id, run.queue, run.state
 """
 
 
-def recover_lost() -> list[tuple[uuid.UUID, str]]:
-    """Give runs whose worker is gone back to the line, or up when their tries are used."""
+def recover_lost() -> list[tuple[uuid.UUID, str, str]]:
+    """Give runs whose worker is gone back to the line, or up when their tries are used: id, queue and new state."""
     with connection.cursor() as cursor:
         cursor.execute(_RECOVER, [MAX_ATTEMPTS] * 3)
         return list(cursor.fetchall())
@@ -334,15 +334,22 @@ def unheard(queue: str, *, backlog: bool, limit: int = 500) -> list[Bell]:
     ]
 
 
-def waiting_queues() -> set[str]:
-    """Queues with at least one run that is due and not taken. One cheap look at a partial index."""
+_LOOK = """
+SELECT EXISTS (SELECT 1 FROM jobs_taskrun WHERE state = 'running' AND lease_until < statement_timestamp()),
+  ARRAY (SELECT name FROM unnest(%s::text[]) AS name WHERE EXISTS (
+    SELECT 1 FROM jobs_taskrun WHERE queue = name AND ring_at IS NOT NULL AND ring_at <= statement_timestamp()))
+"""
+
+
+def look(queues: Sequence[str]) -> tuple[bool, list[str]]:
+    """Whether runs have lost their worker, and the queues with a run that is due and not taken.
+
+    One cheap statement over two partial indexes: all that an idle sweep costs.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT name FROM unnest(%s::text[]) AS name WHERE EXISTS (SELECT 1 FROM jobs_taskrun"
-            " WHERE queue = name AND ring_at IS NOT NULL AND ring_at <= statement_timestamp())",
-            [["urgent", "default", "bulk"]],
-        )
-        return {row[0] for row in cursor.fetchall()}
+        cursor.execute(_LOOK, [list(queues)])
+        lost, waiting = cursor.fetchone()
+        return lost, waiting
 
 
 def bell_of(run_id: uuid.UUID, task: str, queue: str, options: dict[str, Any]) -> Bell:
