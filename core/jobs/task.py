@@ -300,7 +300,12 @@ class LedgerTask(DjangoTask[Any, Any]):
 def _told(error: BaseException) -> tuple[str, str, str]:
     """An error as it is kept: class, text and traceback, personal data masked."""
     text = "".join(traceback.format_exception(error))
-    return type(error).__name__, redact(str(error))[:4000], redact(text)[-20_000:]
+    return type(error).__name__, _writable(str(error))[:4000], _writable(text)[-20_000:]
+
+
+def _writable(text: str) -> str:
+    """Masked, and without what PostgreSQL cannot keep: a failure must be written down whatever its words are."""
+    return redact(text).replace("\x00", "").encode(errors="backslashreplace").decode()
 
 
 def _safe(error: Exception) -> Exception:
