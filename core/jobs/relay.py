@@ -49,9 +49,9 @@ def queue_lengths(queues: Iterable[str]) -> dict[str, int]:
     """How many messages wait on Redis, per queue. Raises redis' error when it does not answer."""
     names = list(queues)
     if _look.client is None:
-        connection: Any = current_app.connection_for_read(
-            transport_options={"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
-        )
+        # no retries: kombu's would hold up all sweeps for 6 s, and the next sweep tries again anyway
+        options = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5, "max_retries": 0}
+        connection: Any = current_app.connection_for_read(transport_options=options)
         _look.client = connection.default_channel.client
     pipeline: Any = _look.client.pipeline(transaction=False)
     for name in names:

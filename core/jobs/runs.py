@@ -163,7 +163,9 @@ VALUES (%s, %s, %s::jsonb, %s::jsonb, %s::jsonb, %s, 'running', %s, %s, '', stat
     statement_timestamp(), statement_timestamp() + make_interval(secs => %s), 1, 1, %s, '', '', '')
 ON CONFLICT (id) DO UPDATE SET state = 'running', fence = run.fence + 1, attempts = run.attempts + 1,
     worker = EXCLUDED.worker, ring_at = NULL, started_at = EXCLUDED.started_at, lease_until = EXCLUDED.lease_until
-WHERE run.state IN ('pending', 'retrying') AND (run.due_at IS NULL OR run.due_at <= statement_timestamp())
+WHERE run.state IN ('pending', 'retrying')
+  AND (run.due_at IS NULL OR run.due_at <= statement_timestamp())
+  AND (run.expires_at IS NULL OR run.expires_at > statement_timestamp())
 {_RETURNING}
 """  # noqa: S608 - constants only
 
