@@ -1,0 +1,76 @@
+"""Small tasks that exist in the tests only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import shared_task
+
+from core.errors import InvalidInput, TemporaryError
+from core.jobs.task import HandBack, LedgerTask
+
+calls: list[Any] = []  # what ran, in this process; emptied by the fixture `calls`
+
+
+@shared_task(base=LedgerTask)
+def add(a: int, b: int = 0) -> int:
+    calls.append((a, b))
+    return a + b
+
+
+@shared_task(base=LedgerTask)
+def echo(value: Any) -> Any:
+    calls.append(value)
+    return value
+
+
+@shared_task(base=LedgerTask, personal=("phone", "text"))
+def tell(phone: str, text: str, times: int = 1) -> dict[str, int]:
+    calls.append((phone, text, times))
+    return {"told": times}
+
+
+@shared_task(base=LedgerTask, personal=("phone",))
+def refuse(phone: str) -> None:
+    raise InvalidInput(f"The number {phone} is not a mobile.")
+
+
+@shared_task(base=LedgerTask, personal=("phone",))
+def stumble(phone: str) -> None:
+    raise TemporaryError(f"Nobody answers at {phone}.")
+
+
+@shared_task(base=LedgerTask, bind=True)
+def try_again(self: Any, countdown: float | None = None, max_retries: int | None = None) -> str:
+    calls.append(self.request.retries)
+    raise self.retry(exc=TemporaryError("not yet"), countdown=countdown, max_retries=max_retries)
+
+
+@shared_task(base=LedgerTask, lane="bulk")
+def slices(many: int) -> dict[str, int]:
+    """Done in `many` slices."""
+    calls.append("slice")
+    if len(calls) < many:
+        raise HandBack
+    return {"slices": len(calls)}
+
+
+@shared_task(base=LedgerTask)
+def nothing_to_do() -> dict[str, str]:
+    return {"status": "skipped", "reason": "nothing to do"}
+
+
+@shared_task(base=LedgerTask)
+def unwritable() -> object:
+    return object()
+
+
+@shared_task(base=LedgerTask, bind=True)
+def ask_another(self: Any) -> str:
+    calls.append(self.request.id)
+    return str(add.delay(1, 2).id)
+
+
+@shared_task(base=LedgerTask, in_ledger=False, ignore_result=True)
+def only_a_hint(row_id: str) -> None:
+    calls.append(row_id)
