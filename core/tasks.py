@@ -57,7 +57,7 @@ def process_bulk_sms(
     Works in short slices and goes on where it was, also after a crash. Safe to repeat: unique (campaign, phone).
     """
     if campaign_id is None:
-        campaign, given = campaigns.start(uuid.UUID(_run_id(self)), phones, message), phones
+        campaign, given = campaigns.start(uuid.UUID(_run_id(self)), phones, message, batch_size=batch_size), phones
     else:
         campaign, given = campaigns.find(campaign_id), []
     # called directly there is no line to go back to: it is done in one go

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.db import connection, transaction
-from django.db.models import F
+from django.db.models import Exists, F, OuterRef
 
 from core import clock, phones
 from core.delivery import rules
@@ -36,10 +36,11 @@ class Progress:
     done: bool
 
 
-def start(run_id: uuid.UUID, recipients: object, text: str) -> Campaign:
+def start(run_id: uuid.UUID, recipients: object, text: str, *, batch_size: int) -> Campaign:
     """The campaign of a `process_bulk_sms` call, stored under the run's id: the same when the run is repeated.
 
-    Raises InvalidInput for a list that is empty, too long or no list, and for an empty or too long text.
+    Raises InvalidInput for a list that is empty, too long or no list, for an empty or too long text and for a batch
+    size out of bounds; then nothing was written.
     """
     if isinstance(recipients, str | bytes | dict) or not isinstance(recipients, Sequence):
         raise InvalidInput("phones must be a list of phone numbers, such as ['0244123456'].")
@@ -50,6 +51,7 @@ def start(run_id: uuid.UUID, recipients: object, text: str) -> Campaign:
             f"phones has {len(recipients):,} numbers; at most {LARGEST_LIST:,} go in one call. Split it."
         )
     body, _ = checked_sms(text)
+    check_batch_size(batch_size)
     campaign, _ = Campaign.objects.get_or_create(
         pk=run_id, defaults={"message": body, "audience": f"list of {len(recipients)}", "status": "running"}
     )
@@ -63,17 +65,27 @@ def find(campaign_id: str) -> Campaign:
         raise NotFound(f"There is no campaign {campaign_id!r}. Pass the id of a stored campaign.") from error
 
 
-def work(campaign: Campaign, recipients: Sequence[object], *, batch_size: int, seconds: float) -> Progress:
-    """Store recipients and write message rows for about so many seconds, then say how far it is."""
+def check_batch_size(batch_size: object) -> None:
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or not 1 <= batch_size <= LARGEST_BATCH:
         raise InvalidInput(f"batch_size must be a whole number from 1 to {LARGEST_BATCH}.")
+
+
+def work(campaign: Campaign, recipients: Sequence[object], *, batch_size: int, seconds: float) -> Progress:
+    """Store recipients and write message rows for about so many seconds, then say how far it is.
+
+    A campaign that is paused or cancelled meanwhile writes no further message.
+    """
+    check_batch_size(batch_size)
+    Campaign.objects.filter(pk=campaign.pk, status="queued").update(status="running", updated_at=clock.now())
     ends = time.monotonic() + seconds
     storing = True
     while time.monotonic() < ends:
         storing = storing and _store_some(campaign, recipients) > 0
         if storing or _write_some(campaign, batch_size):
             continue
-        Campaign.objects.filter(pk=campaign.pk, status="running").update(status="done", updated_at=clock.now())
+        waiting = Exists(CampaignRecipient.objects.filter(campaign=OuterRef("pk"), status="waiting"))
+        running = Campaign.objects.filter(~waiting, pk=campaign.pk, status="running")
+        running.update(status="done", updated_at=clock.now())
         campaign.refresh_from_db()
         return Progress(campaign, done=True)
     return Progress(campaign, done=False)
@@ -111,7 +123,6 @@ def _store_some(campaign: Campaign, recipients: Sequence[object]) -> int:
         accepted=F("accepted") + new,
         duplicates=F("duplicates") + len(valid) - new,
         invalid=F("invalid") + len(chunk) - len(valid),
-        status="running",
         updated_at=clock.now(),
     )
     return len(chunk)
@@ -120,6 +131,7 @@ def _store_some(campaign: Campaign, recipients: Sequence[object]) -> int:
 _WRITE = """
 WITH next AS (
     SELECT id, phone FROM delivery_campaignrecipient WHERE campaign_id = %(campaign)s AND status = 'waiting'
+      AND EXISTS (SELECT 1 FROM delivery_campaign WHERE id = %(campaign)s AND status = 'running')
     ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), messages AS (
     INSERT INTO delivery_outboundmessage (id, idempotency_key, channel, purpose, lane, recipient, subject_type,

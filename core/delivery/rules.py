@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from enum import StrEnum
 
-LEASE_SECONDS = 90  # longer than a call to a provider can take; after it the answer is in doubt
+LEASE_SECONDS = 120  # longer than a call with the longest time-outs allowed; after it the answer is in doubt
 LOOK_AGAIN_SECONDS = (
     3  # a due message nobody has taken is announced again this soon, when its lane's queue is empty ...
 )

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import uuid
 from collections import Counter
 from collections.abc import Iterable
@@ -29,6 +30,9 @@ from core.jobs.services import task_named
 
 LONGEST_TITLE = 200
 LONGEST_KEY = 200
+LONGEST_ADDRESS = 254
+_ENCODED_WORD = re.compile(r"=\?.*\?=")  # RFC 2047: mail programs read it as something else, line breaks included
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 class MessageRefused(DomainError):
@@ -145,8 +149,7 @@ def _queue(
     parts: int = 1,
     problem: str = "",
 ) -> OutboundMessage:
-    if not key or len(key) > LONGEST_KEY:
-        raise InvalidInput(f"A message needs a key of 1 to {LONGEST_KEY} characters that is unique to what it tells.")
+    checked_key(key)
     now = clock.now()
     leaves = opening(purpose, channel, max(now, not_before or now), any_hour=any_hour)
     waits = Status.HELD if leaves > now else Status.QUEUED
@@ -186,6 +189,13 @@ def _queue(
 # --- checks at the door --------------------------------------------------------------------------------------------
 
 
+def checked_key(key: str) -> None:
+    if not key or len(key) > LONGEST_KEY or _UNSTORABLE.search(key):
+        raise InvalidInput(
+            f"A message needs a key (a reference) of 1 to {LONGEST_KEY} whole characters, unique to what it tells."
+        )
+
+
 def checked_text(text: object, what: str) -> str:
     if not isinstance(text, str):
         raise InvalidInput(f"{what} must be text, not {type(text).__name__}.")
@@ -214,18 +224,29 @@ def checked_sms(text: object) -> tuple[str, int]:
 
 def checked_title(title: object) -> str:
     text = checked_text(title, "The e-mail's subject")
-    if "\n" in text or "\r" in text:
+    if text.splitlines() != [text]:  # every sign that a mail program may take for the end of a header
         raise InvalidInput("The e-mail's subject has a line break. Write it on one line.")
+    if _ENCODED_WORD.search(text):
+        raise InvalidInput(
+            "The e-mail's subject has the signs of an encoded word (=?...?=). Write it in plain letters."
+        )
     if len(text) > LONGEST_TITLE:
         raise InvalidInput(f"The e-mail's subject is longer than {LONGEST_TITLE} characters. Shorten it.")
     return text
 
 
 def checked_address(address: object) -> tuple[str, str]:
-    """The address in lower case, and what is wrong with it ('' when nothing is)."""
+    """The address in lower case as it is stored, and what is wrong with it ('' when nothing is).
+
+    What cannot be stored is replaced by signs that no address has, so it never turns into somebody else's.
+    """
     if not isinstance(address, str):
         raise InvalidInput(f"An e-mail address must be text, not {type(address).__name__}.")
-    stored = address.strip().lower().replace("\x00", "").encode(errors="ignore").decode()[:254]
+    stored = _UNSTORABLE.sub("\ufffd", address.strip().lower())
+    if len(stored) > LONGEST_ADDRESS:
+        stored = f"{stored[: LONGEST_ADDRESS - 1]}…"
+    if not stored.isascii():
+        return stored, "not an e-mail address of plain letters"
     try:
         validate_email(stored)
     except ValidationError:
@@ -289,7 +310,8 @@ def send_emails_now(*, title: str, text: str, addresses: object, html: str | Non
             counts["accepted" if state == "ok" else state] += 1
     if problems:
         raise type(problems[0])(f"{len(problems)} of {len(messages)} e-mails: {problems[0]}")
-    return {"status": "ok" if counts["accepted"] else "queued", **counts}
+    status = "ok" if counts["accepted"] else "queued" if counts["queued"] else "suppressed"
+    return {"status": status, **counts}
 
 
 def told(message: OutboundMessage) -> str:

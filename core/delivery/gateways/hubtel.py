@@ -201,7 +201,7 @@ def _lower(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _text(value: object) -> str:
     """A short value as the database can keep it, whatever the provider has sent."""
-    text = "" if value is None else str(value)
+    text = str(value) if isinstance(value, str | int) else ""
     return text.replace("\x00", "").encode(errors="ignore").decode()[:LONGEST_ID]
 
 

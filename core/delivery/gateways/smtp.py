@@ -17,6 +17,7 @@ from core.delivery.gateways import Answer
 from core.delivery.rules import Verdict
 
 _TEMPORARY = range(400, 500)
+_FINAL = range(500, 600)
 _GO_AHEAD = 354
 
 
@@ -38,8 +39,14 @@ class Smtp:
 
     def send(self, mail: Mail) -> Answer:
         """One mail to one address. The Message-ID is made of our own id, so a doubled mail can be told."""
-        message = compose(mail)
-        content = _dotted(message.as_bytes(policy=SMTP_POLICY))  # before the line is open: it may raise
+        try:
+            message = compose(mail)
+            content = _dotted(message.as_bytes(policy=SMTP_POLICY))
+            mail.recipient.encode("ascii")
+        except ValueError as error:
+            return Answer(
+                Verdict.REFUSED, reason=f"SMTP: subject or address cannot be written ({type(error).__name__})"
+            )
         try:
             connection = self._connect()
         except smtplib.SMTPAuthenticationError as error:
@@ -47,7 +54,7 @@ class Smtp:
         except (smtplib.SMTPException, ssl.SSLError, OSError) as error:
             return Answer(Verdict.PROVIDER_AWAY, reason=f"SMTP: not reached ({type(error).__name__})")
         try:
-            return self._hand_over(connection, mail.recipient, message)
+            return self._hand_over(connection, mail.recipient, str(message["Message-ID"]), content)
         finally:
             connection.close()
 
@@ -71,14 +78,15 @@ class Smtp:
         return connection
 
     def _hand_over(  # noqa: PLR0911 - one return per answer of the dialogue, in its order
-        self, connection: smtplib.SMTP, recipient: str, message: EmailMessage
+        self, connection: smtplib.SMTP, recipient: str, message_id: str, content: bytes
     ) -> Answer:
         data_began = False
         try:
             code, _ = connection.mail(parseaddr(settings.DEFAULT_FROM_EMAIL)[1])
             if not _accepted(code):
-                temporary = code in _TEMPORARY
-                verdict = Verdict.TRY_LATER if temporary else Verdict.NOT_CONFIGURED
+                verdict = _refusal(code)
+                if verdict == Verdict.REFUSED:
+                    verdict = Verdict.NOT_CONFIGURED  # it is our sender that is refused
                 return _answer(verdict, "sender not accepted. Check DEFAULT_FROM_EMAIL", code)
             code, _ = connection.rcpt(recipient)
             if not _accepted(code):
@@ -87,24 +95,26 @@ class Smtp:
             if code != _GO_AHEAD:
                 return _answer(_refusal(code), "message not accepted", code)
             data_began = True
-            connection.send(_dotted(message.as_bytes(policy=SMTP_POLICY)) + b".\r\n")
+            connection.send(content + b".\r\n")
             code, _ = connection.getreply()
             if not _accepted(code):
-                return _answer(_refusal(code), "message not accepted", code)
+                return _answer(_refusal(code, otherwise=Verdict.IN_DOUBT), "message not accepted", code)
         except (smtplib.SMTPException, OSError) as error:
             kind = type(error).__name__
             if data_began:
                 return Answer(Verdict.IN_DOUBT, reason=f"SMTP: the mail went out, the answer was lost ({kind})")
             return Answer(Verdict.PROVIDER_AWAY, reason=f"SMTP: connection lost before the mail went out ({kind})")
-        return Answer(Verdict.ACCEPTED, provider_id=str(message["Message-ID"]), http_status=None, body_status=str(code))
+        return Answer(Verdict.ACCEPTED, provider_id=message_id, body_status=str(code))
 
 
 def compose(mail: Mail) -> EmailMessage:
-    """The mail as it goes out: text always, HTML as the alternative."""
+    """The mail as it goes out: text always, HTML as the alternative. ValueError when a header cannot be written."""
     message = EmailMessage()
     message["From"] = settings.DEFAULT_FROM_EMAIL
     message["To"] = mail.recipient
     message["Subject"] = mail.title
+    if len(str(message["Subject"]).splitlines()) > 1:
+        raise ValueError("a line break in the subject")  # hidden in an encoded word, which the library decodes
     message["Date"] = format_datetime(mail.written_at)
     domain = parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2] or "localhost"
     message["Message-ID"] = f"<{mail.reference}@{domain}>"
@@ -119,8 +129,9 @@ def _accepted(code: int) -> bool:
     return 200 <= code < 300  # noqa: PLR2004 - SMTP's own classes
 
 
-def _refusal(code: int) -> Verdict:
-    return Verdict.TRY_LATER if code in _TEMPORARY else Verdict.REFUSED
+def _refusal(code: int, otherwise: Verdict = Verdict.PROVIDER_AWAY) -> Verdict:
+    """4xx: later. 5xx: never. What is no answer to a mail at all leaves open what became of it."""
+    return Verdict.TRY_LATER if code in _TEMPORARY else Verdict.REFUSED if code in _FINAL else otherwise
 
 
 def _answer(verdict: Verdict, reason: str, code: int) -> Answer:

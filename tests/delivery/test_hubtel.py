@@ -1,0 +1,440 @@
+"""The Hubtel gateway, held against delivery.md 1.2: what each answer of the network means to us."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import socket
+import time
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.conf import LazySettings
+from hypothesis import given
+from hypothesis import settings as effort
+from hypothesis import strategies as st
+
+from core.delivery.gateways import Answer
+from core.delivery.gateways.hubtel import Hubtel
+from core.delivery.rules import Verdict
+from tests.delivery.outbox import PHONE, phones
+from tests.delivery.raw_server import RawServer, answering, http, read_request, reset
+from tests.sandbox.process import Sandbox, free_port
+
+ACCEPTED, REFUSED, IN_DOUBT = Verdict.ACCEPTED, Verdict.REFUSED, Verdict.IN_DOUBT
+AWAY, NOT_CONFIGURED = Verdict.PROVIDER_AWAY, Verdict.NOT_CONFIGURED
+OK = {"rate": 0.03, "messageId": "an-id", "status": 0, "networkId": "62001"}
+
+
+def send(reference: str = "our-id") -> Answer:
+    return Hubtel().send(PHONE, "Hello", reference)
+
+
+def refused(status: int) -> bytes:
+    return http(400, {"status": status, "messageId": None})
+
+
+ANSWERS: dict[str, tuple[bytes, Verdict]] = {
+    "201": (http(201, OK), ACCEPTED),
+    "200": (http(200, OK), ACCEPTED),
+    "status as text": (http(201, OK | {"status": "0"}), ACCEPTED),
+    "no rate": (http(201, {"messageId": "an-id", "status": 0}), ACCEPTED),
+    "keys in capitals": (http(201, {"MESSAGEID": "an-id", "Status": 0, "RATE": 0.03}), ACCEPTED),
+    "2xx, bad destination": (http(201, OK | {"status": 1}), REFUSED),
+    "2xx, too long": (http(201, OK | {"status": 3}), REFUSED),
+    "2xx, payment required": (http(200, OK | {"status": 12}), NOT_CONFIGURED),
+    "2xx, bad sender": (http(201, OK | {"status": 2}), NOT_CONFIGURED),
+    "2xx, malformed, with an id": (http(200, OK | {"status": 100}), REFUSED),
+    "2xx, unknown status": (http(201, OK | {"status": 77}), REFUSED),
+    "2xx, no status": (http(201, {"messageId": "an-id"}), IN_DOUBT),
+    "2xx, null status": (http(201, OK | {"status": None}), IN_DOUBT),
+    "2xx, no id": (http(201, {"status": 0}), IN_DOUBT),
+    "2xx, null id": (http(201, OK | {"messageId": None}), IN_DOUBT),
+    "2xx, empty id": (http(201, OK | {"messageId": ""}), IN_DOUBT),
+    "2xx, not JSON": (http(200, b"<html>OK</html>"), IN_DOUBT),
+    "2xx, empty": (http(201), IN_DOUBT),
+    "2xx, a list": (http(201, [OK]), IN_DOUBT),
+    "2xx, not UTF-8": (http(201, b'{"status": 0, "messageId": "\xff"'), IN_DOUBT),
+    "2xx, bottomless": (http(201, b"[" * 200_000), IN_DOUBT),
+    "204": (b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n", IN_DOUBT),
+    "truncated body": (http(201, OK, Content_Length="500"), IN_DOUBT),
+    "truncated head": (b"HTTP/1.1 201 Crea", IN_DOUBT),
+    "not HTTP": (b"220 ready\r\n", IN_DOUBT),
+    "broken compression": (http(201, OK, Content_Encoding="gzip"), IN_DOUBT),
+    "closed without a word": (b"", IN_DOUBT),
+    "400/1 destination": (refused(1), REFUSED),
+    "400/2 sender": (refused(2), NOT_CONFIGURED),
+    "400/3 too long": (refused(3), REFUSED),
+    "400/4 not routable": (refused(4), REFUSED),
+    "400/5 time": (refused(5), REFUSED),
+    "400/6 content": (refused(6), REFUSED),
+    "400/7 not allowed": (refused(7), REFUSED),
+    "400/8 not valid": (refused(8), REFUSED),
+    "400/12 funds": (refused(12), NOT_CONFIGURED),
+    "400/100 malformed": (refused(100), REFUSED),
+    "400 alone": (http(400, b"bad"), REFUSED),
+    "401": (http(401, {"statusDescription": "no"}), NOT_CONFIGURED),
+    "402": (http(402, {"status": 12}), NOT_CONFIGURED),
+    "403": (http(403, {}), REFUSED),
+    "404": (http(404, b"no such page"), NOT_CONFIGURED),
+    "405": (http(405, b""), REFUSED),
+    "408": (http(408, b""), IN_DOUBT),
+    "413": (http(413, b""), REFUSED),
+    "429": (http(429, b"", Retry_After="5"), AWAY),
+    "500": (http(500, b"<html>"), IN_DOUBT),
+    "501": (http(501, b""), IN_DOUBT),
+    "502": (http(502, b""), IN_DOUBT),
+    "503": (http(503, b""), AWAY),
+    "504": (http(504, b""), IN_DOUBT),
+    "599": (http(599, b""), IN_DOUBT),
+    "500 that says accepted": (http(500, OK), IN_DOUBT),
+    "400 that says accepted": (http(400, OK), REFUSED),
+    "301": (http(301, b"", Location="/elsewhere"), NOT_CONFIGURED),
+    "302": (http(302, b"", Location="http://127.0.0.1:1/"), NOT_CONFIGURED),
+    "307": (http(307, b"", Location="/elsewhere"), NOT_CONFIGURED),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_an_answer_means(name: str, settings: LazySettings) -> None:
+    raw, verdict = ANSWERS[name]
+    with answering(raw) as server:
+        settings.HUBTEL_BASE_URL = server.url
+        answer = send()
+    assert answer.verdict == verdict, answer
+    assert len(server.heard) == 1, "asked once, and no redirect was followed"
+    assert answer.verdict == ACCEPTED or answer.reason.startswith("Hubtel: ")
+    assert PHONE[1:] not in answer.reason
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 408, 429, 500, 502, 503, 504])
+def test_the_sandbox_answers_in_the_same_way(sandbox: Sandbox, status: int) -> None:
+    sandbox.faults(error_status=status)
+    known = {400: REFUSED, 401: NOT_CONFIGURED, 402: NOT_CONFIGURED, 403: REFUSED, 404: NOT_CONFIGURED}
+    assert send().verdict == {**known, 429: AWAY, 503: AWAY}.get(status, IN_DOUBT)
+    assert sandbox.total() == 0
+
+
+def test_an_accepted_text_has_arrived_with_our_id_and_its_price(sandbox: Sandbox) -> None:
+    reference = str(uuid4())
+    answer = send(reference)
+    [arrived] = sandbox.messages()
+    assert (answer.verdict, answer.provider_id) == (ACCEPTED, arrived["id"])
+    assert answer.cost == Decimal("0.0300")
+    assert answer.cost.as_tuple().exponent == -4
+    assert (arrived["to"], arrived["text"], arrived["client_reference"]) == (PHONE, "Hello", reference)
+
+
+def test_what_is_said_to_the_network(settings: LazySettings) -> None:
+    settings.HUBTEL_CLIENT_ID, settings.HUBTEL_CLIENT_SECRET, settings.HUBTEL_SENDER = "the-id", "the-secret", "PMS"
+    with answering(http(201, OK)) as server:
+        settings.HUBTEL_BASE_URL = f"{server.url}/"
+        Hubtel().send(PHONE, "Akwaaba ɛ", "our-id")
+    head, _, body = server.heard[0].partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /v1/messages/send HTTP/1.1\r\n")
+    token = base64.b64encode(b"the-id:the-secret").decode()
+    assert f"authorization: basic {token}".lower().encode() in head.lower()
+    assert json.loads(body) == {
+        "From": "PMS",
+        "To": "233244123456",
+        "Content": "Akwaaba ɛ",
+        "ClientReference": "our-id",
+    }
+
+
+@pytest.mark.parametrize(
+    ("rate", "cost"),
+    [
+        (0, "0.0000"),
+        (0.03, "0.0300"),
+        ("0.025", "0.0250"),
+        (0.03333333, "0.0333"),
+        (1e-9, "0.0000"),
+        (99_999_999, "99999999.0000"),
+        (100_000_000, None),
+        (1e40, None),
+        (-0.03, None),
+        (None, None),
+        ("free", None),
+        (True, None),
+        ({}, None),
+        ("NaN", None),
+        ("Infinity", None),
+        ("sNaN", None),
+    ],
+)
+def test_the_price_is_what_fits_the_ledger_or_unknown(settings: LazySettings, rate: object, cost: str | None) -> None:
+    with answering(http(201, OK | {"rate": rate})) as server:
+        settings.HUBTEL_BASE_URL = server.url
+        answer = send()
+    assert (answer.verdict, answer.cost if answer.cost is None else str(answer.cost)) == (ACCEPTED, cost)
+
+
+# --- the line ------------------------------------------------------------------------------------------------------
+
+
+def test_a_closed_port_is_no_doubt(settings: LazySettings) -> None:
+    settings.HUBTEL_BASE_URL = f"http://127.0.0.1:{free_port()}/v1/messages"
+    assert send().verdict == AWAY
+
+
+@pytest.mark.parametrize("url", ["http://no-such-host.invalid/v1", "https://127.0.0.1:{port}/v1", "http://[::1/v1"])
+def test_no_name_no_handshake_no_address_is_no_doubt(settings: LazySettings, url: str) -> None:
+    with answering(b"this is no TLS\r\n") as server:
+        settings.HUBTEL_BASE_URL = url.format(port=server.port)
+        assert send().verdict == AWAY
+
+
+def test_a_line_that_never_opens_is_no_doubt(settings: LazySettings) -> None:
+    """A full backlog swallows the SYN."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        settings.HUBTEL_BASE_URL = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        fillers = [socket.socket() for _ in range(3)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        answer = send()
+        for filler in fillers:
+            filler.close()
+    assert (answer.verdict, answer.reason) == (AWAY, "Hubtel: not reached (ConnectTimeout)")
+
+
+def then(*steps: Callable[[socket.socket], object]) -> Callable[[socket.socket], None]:
+    def talk(line: socket.socket) -> None:
+        for step in steps:
+            step(line)
+
+    return talk
+
+
+def says(answer: bytes) -> Callable[[socket.socket], object]:
+    return lambda line: line.sendall(answer)
+
+
+def silence(_line: socket.socket) -> None:
+    time.sleep(1.3)
+
+
+HALF = http(201, OK, Content_Length="500")
+TALKS: dict[str, Callable[[socket.socket], None]] = {
+    "reset on accept": reset,
+    "closed on accept": then(),
+    "reset after the request": then(read_request, reset),
+    "reset in the answer": then(read_request, says(b"HTTP/1.1 201 "), reset),
+    "silence": silence,
+    "silence after the request": then(read_request, silence),
+    "silence in the answer": then(read_request, says(HALF), silence),
+}
+
+
+@pytest.mark.parametrize("name", TALKS)
+def test_an_answer_lost_after_the_request_began_is_in_doubt(name: str, settings: LazySettings) -> None:
+    with RawServer(TALKS[name]) as server:
+        settings.HUBTEL_BASE_URL = server.url
+        answer = send()
+    assert answer.verdict == IN_DOUBT, answer
+    assert "the answer was lost" in answer.reason
+
+
+@pytest.mark.parametrize(
+    ("fault", "arrived"),
+    [
+        ("hang", 0),
+        ("reset_after_headers", 0),
+        ("hang_after_accept", 1),
+        ("reset_after_accept", 1),
+        ("truncate", 1),
+    ],
+)
+def test_a_lost_answer_is_in_doubt_whether_the_text_arrived_or_not(sandbox: Sandbox, fault: str, arrived: int) -> None:
+    sandbox.faults(**{fault: True})
+    assert send().verdict == IN_DOUBT
+    assert sandbox.total() == arrived
+
+
+@pytest.mark.parametrize("status", [500, 502, 504])
+def test_a_gateway_that_fails_after_accepting_is_in_doubt(sandbox: Sandbox, status: int) -> None:
+    sandbox.faults(error_after_accept_status=status)
+    assert send().verdict == IN_DOUBT
+    assert sandbox.total() == 1
+
+
+def test_a_slow_answer_within_the_timeout_is_taken(sandbox: Sandbox) -> None:
+    sandbox.faults(delay_ms=600)
+    assert send().verdict == ACCEPTED
+
+
+def test_wrong_credentials_are_ours_to_put_right(sandbox: Sandbox, settings: LazySettings) -> None:
+    settings.HUBTEL_CLIENT_SECRET = "wrong"
+    answer = send()
+    assert (answer.verdict, answer.http_status) == (NOT_CONFIGURED, 401)
+    assert "HUBTEL_CLIENT_SECRET" in answer.reason
+
+
+def test_more_texts_than_the_line_takes_are_not_refused_for_good(sandbox: Sandbox) -> None:
+    sandbox.faults(rate_limit=1)
+    verdicts = [send().verdict for _ in range(4)]
+    assert set(verdicts) == {ACCEPTED, AWAY}
+    assert sandbox.total() == verdicts.count(ACCEPTED)
+
+
+def test_a_proxy_of_the_environment_is_not_asked(
+    sandbox: Sandbox, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert send().verdict == ACCEPTED
+
+
+@pytest.mark.parametrize("fault", ["none", "401", "reset"])
+def test_credentials_and_numbers_are_in_no_log(
+    sandbox: Sandbox, settings: LazySettings, caplog: pytest.LogCaptureFixture, fault: str
+) -> None:
+    settings.HUBTEL_CLIENT_ID, settings.HUBTEL_CLIENT_SECRET = "an-id-unseen", "a-secret-unseen"
+    if fault == "401":
+        sandbox.faults(error_status=401)
+    elif fault == "reset":
+        sandbox.faults(reset_after_accept=True)
+    with caplog.at_level(logging.DEBUG):
+        send()
+    token = base64.b64encode(b"an-id-unseen:a-secret-unseen").decode()
+    for secret in ("an-id-unseen", "a-secret-unseen", token, PHONE[1:], "Hello"):
+        assert secret not in caplog.text
+
+
+# --- batches -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("personal", [False, True])
+def test_a_batch_is_accepted_number_by_number(sandbox: Sandbox, personal: bool) -> None:
+    numbers = phones(20)
+    texts = {number: f"Hello {number[-2:]}" if personal else "Hello" for number in numbers}
+    answer = Hubtel().send_each(texts) if personal else Hubtel().send_same(numbers, "Hello")
+    assert set(answer.each) == set(numbers)
+    assert {each.verdict for each in answer.each.values()} == {ACCEPTED}
+    arrived = {message["to"]: message for message in sandbox.messages()}
+    assert {to: message["text"] for to, message in arrived.items()} == texts
+    assert {to: each.provider_id for to, each in answer.each.items()} == {to: m["id"] for to, m in arrived.items()}
+    assert answer.batch_id
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_numbers_that_a_batch_reply_does_not_name_are_in_doubt(sandbox: Sandbox, lost: bool) -> None:
+    sandbox.faults(partial_batch=0.4, partial_batch_lost=lost)
+    numbers = phones(10)
+    answer = Hubtel().send_same(numbers, "Hello")
+    assert len(answer.each) == 6
+    assert answer.overall.verdict == IN_DOUBT
+    assert sandbox.total() == (6 if lost else 10)
+
+
+def test_what_is_said_of_a_batch(settings: LazySettings) -> None:
+    with answering(http(201, {"batchId": "b", "status": 0, "data": []})) as server:
+        settings.HUBTEL_BASE_URL = server.url
+        Hubtel().send_same(phones(2), "Hello")
+        Hubtel().send_each({PHONE: "One"})
+    simple, personal = (heard.partition(b"\r\n\r\n") for heard in server.heard)
+    assert simple[0].startswith(b"POST /v1/messages/batch/simple/send ")
+    assert json.loads(simple[2]) == {
+        "From": settings.HUBTEL_SENDER,
+        "Recipients": ["233240000000", "233240000001"],
+        "Content": "Hello",
+    }
+    assert personal[0].startswith(b"POST /v1/messages/batch/personalized/send ")
+    assert json.loads(personal[2])["personalizedRecipients"] == [{"To": "233244123456", "Content": "One"}]
+
+
+def entry(recipient: object = "233240000000", message_id: object = "m-1") -> dict[str, object]:
+    return {"recipient": recipient, "content": "Hello", "messageId": message_id}
+
+
+BATCH_ANSWERS: dict[str, tuple[bytes, Verdict, int]] = {
+    "plain": (http(201, {"batchId": "b", "status": 0, "data": [entry()]}), IN_DOUBT, 1),
+    "other case": (
+        http(201, {"BATCHID": "b", "Status": "0", "DATA": [{"RECIPIENT": "233240000000", "MessageID": "m-1"}]}),
+        IN_DOUBT,
+        1,
+    ),
+    "with a plus": (http(201, {"status": 0, "data": [entry("+233240000000")]}), IN_DOUBT, 1),
+    "entry without id": (http(201, {"status": 0, "data": [entry(message_id=None)]}), IN_DOUBT, 0),
+    "entry without number": (http(201, {"status": 0, "data": [entry(recipient=None)]}), IN_DOUBT, 0),
+    "entries of no kind": (http(201, {"status": 0, "data": [None, 7, "x", [], {}]}), IN_DOUBT, 0),
+    "data is a number": (http(201, {"status": 0, "data": 7}), IN_DOUBT, 0),
+    "data is a dict": (http(201, {"status": 0, "data": entry()}), IN_DOUBT, 0),
+    "data missing": (http(201, {"status": 0}), IN_DOUBT, 0),
+    "payment required behind a 200": (http(200, {"status": 12, "data": [entry()]}), NOT_CONFIGURED, 0),
+    "malformed behind a 200": (http(200, {"status": 100, "messageId": "x"}), REFUSED, 0),
+    "not JSON": (http(201, b"ok"), IN_DOUBT, 0),
+    "truncated": (http(201, {"status": 0, "data": [entry()]}, Content_Length="999"), IN_DOUBT, 0),
+    "400/12": (refused(12), NOT_CONFIGURED, 0),
+    "503": (http(503), AWAY, 0),
+    "500": (http(500), IN_DOUBT, 0),
+}
+
+
+@pytest.mark.parametrize("name", BATCH_ANSWERS)
+def test_an_answer_to_a_batch_means(name: str, settings: LazySettings) -> None:
+    raw, overall, accepted = BATCH_ANSWERS[name]
+    with answering(raw) as server:
+        settings.HUBTEL_BASE_URL = server.url
+        answer = Hubtel().send_same(phones(2), "Hello")
+    assert answer.overall.verdict == overall
+    assert {each.verdict for each in answer.each.values()} <= {ACCEPTED}
+    assert list(answer.each) == phones(1)[:accepted]
+
+
+# --- whatever the network says -------------------------------------------------------------------------------------
+
+values: st.SearchStrategy[Any] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from(["0", 0, 1, "12", "\0", 1e30]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=8,
+)
+keys = st.sampled_from(["status", "Status", "messageId", "MESSAGEID", "rate", "data", "batchId", "recipient", "x"])
+bodies = st.dictionaries(keys, values | st.lists(st.dictionaries(keys, values), max_size=3)).map(
+    lambda found: json.dumps(found).encode()
+) | st.binary(max_size=200)
+said: dict[str, bytes] = {}
+
+
+@pytest.fixture(scope="module")
+def babble() -> Any:
+    def talk(line: socket.socket) -> None:
+        read_request(line)
+        line.sendall(said["now"])
+
+    with RawServer(talk) as server:
+        yield server
+
+
+@pytest.fixture
+def to_babble(babble: RawServer, settings: LazySettings) -> None:
+    settings.HUBTEL_BASE_URL = babble.url
+
+
+@pytest.mark.usefixtures("to_babble")
+class TestWhateverTheNetworkSays:
+    @effort(max_examples=150, deadline=None)
+    @given(st.sampled_from([200, 201, 204, 302, 400, 401, 403, 418, 429, 500, 503]), bodies)
+    def test_there_is_an_answer_that_the_database_can_keep(self, status: int, body: bytes) -> None:
+        said["now"] = http(status, body)
+        batch = Hubtel().send_same(phones(2), "Hello")
+        for answer in (send(), batch.overall, *batch.each.values()):
+            assert answer.verdict != ACCEPTED or status in (200, 201)
+            assert answer.verdict != ACCEPTED or answer.provider_id
+            for kept in (answer.provider_id, answer.body_status, batch.batch_id):
+                kept.encode()
+                assert "\0" not in kept
+                assert len(kept) <= 100
+            assert answer.cost is None or 0 <= answer.cost < 10**8
