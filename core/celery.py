@@ -13,7 +13,7 @@ from celery.schedules import crontab
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "core.settings")
 
-app = Celery("core", task_cls="core.jobs.task:LedgerTask")
+app = Celery("core", task_cls="core.jobs.task:LedgerTask", control="core.jobs.control:LedgerControl")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.loader.override_backends = {
     "redis": "core.jobs.backend:LedgerRedisBackend",

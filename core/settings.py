@@ -167,7 +167,7 @@ HUBTEL_SENDER = env.require(
     lambda sender: sender.isascii() and sender.isalnum() and len(sender) <= 11,  # noqa: PLR2004
     "set it to the approved sender name: 1 to 11 letters and digits",
 )
-HUBTEL_TIMEOUT_SECONDS = env.number("HUBTEL_TIMEOUT_SECONDS", 10, minimum=1, maximum=60)
+HUBTEL_TIMEOUT_SECONDS = env.number("HUBTEL_TIMEOUT_SECONDS", 10, minimum=1, maximum=30)
 SMS_MAX_PARTS = env.number("SMS_MAX_PARTS", 6, minimum=1, maximum=10)
 SENDING_WINDOWS = not DEVELOPMENT  # domain.md 4.6.3: open all day in development
 EMAIL_HOST = env.text("EMAIL_HOST", "127.0.0.1" if DEVELOPMENT else "")
@@ -176,7 +176,7 @@ EMAIL_HOST_USER = env.text("EMAIL_HOST_USER")
 EMAIL_HOST_PASSWORD = env.text("EMAIL_HOST_PASSWORD")
 EMAIL_USE_TLS = env.flag("EMAIL_USE_TLS", not DEVELOPMENT)  # STARTTLS
 EMAIL_USE_SSL = env.flag("EMAIL_USE_SSL", False)
-EMAIL_TIMEOUT = env.number("EMAIL_TIMEOUT", 10, minimum=1, maximum=60)
+EMAIL_TIMEOUT = env.number("EMAIL_TIMEOUT", 10, minimum=1, maximum=10)
 DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", "YEA Poultry <no-reply@yea.example>" if DEVELOPMENT else "")
 
 # --- Static files --------------------------------------------------------------------------------------------------

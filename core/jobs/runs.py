@@ -279,6 +279,22 @@ def extend(claims: Sequence[tuple[uuid.UUID, int]]) -> int:
     return surviving(statement)
 
 
+def cancel(run_ids: Sequence[uuid.UUID], *, also_running: bool = False) -> int:
+    """Cancel those of the runs that nobody has taken, or also those being worked on. Returns how many."""
+    states = [State.PENDING, State.RETRYING, *([State.RUNNING] if also_running else [])]
+
+    def statement() -> int:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "UPDATE jobs_taskrun SET state = 'cancelled', ring_at = NULL, lease_until = NULL,"
+                " finished_at = statement_timestamp() WHERE id = ANY (%s) AND state = ANY (%s)",
+                [list(run_ids), [state.value for state in states]],
+            )
+            return int(cursor.rowcount)
+
+    return surviving(statement)
+
+
 _RECOVER = """
 WITH lost AS (
     SELECT id FROM jobs_taskrun WHERE state = 'running' AND lease_until < statement_timestamp()

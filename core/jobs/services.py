@@ -19,7 +19,7 @@ def task_named(name: str) -> LedgerTask:
     if name not in current_app.tasks:
         current_app.loader.import_default_modules()
     if name not in current_app.tasks:
-        raise InvalidInput(f"There is no task {name!r}. Use a dotted name from docs/tasks.md, such as core.tasks.…")
+        raise InvalidInput(f"There is no task {name!r}. Use its dotted path, such as core.tasks.send_sms_async.")
     return cast(LedgerTask, current_app.tasks[name])
 
 

@@ -58,6 +58,8 @@ class ArgumentsDoNotFit(DomainError):
 
 def route(name: str, _args: Any, _kwargs: Any, _options: Any, task: Any = None, **_: Any) -> dict[str, str] | None:
     """Celery's router: a task goes to its lane, also when it is asked for by name from outside."""
+    if task is None and name not in current_app.tasks:
+        current_app.loader.import_default_modules()  # `celery call` has not looked for tasks yet
     known = current_app.tasks.get(name) if task is None else task
     lane = getattr(known, "lane", None)
     return {"queue": lane} if lane else None
