@@ -17,7 +17,7 @@ env.env.read_env(os.environ.get("PMS_ENV_FILE", BASE_DIR / ".env"))
 PMS_ENV = env.choice("PMS_ENV", "production", {"production", "development"})
 DEVELOPMENT = PMS_ENV == "development"
 DEFAULT_SECRET_KEY = "not-a-secret-set-SECRET_KEY-before-you-serve-anyone"  # noqa: S105 - refused by core.checks in production
-SECRET_KEY = env.text("SECRET_KEY", DEFAULT_SECRET_KEY)
+SECRET_KEY = env.text("SECRET_KEY") or DEFAULT_SECRET_KEY  # empty, as in .env.example: the check says what to set
 DEBUG = env.flag("DEBUG", False)
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]" if DEVELOPMENT else "")
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
@@ -47,11 +47,11 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "django_structlog.middlewares.RequestMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django_structlog.middlewares.RequestMiddleware",  # after the sign-in is known: runs say who asked for them
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
