@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -72,13 +72,13 @@ def dispatch_bulk(*, seconds: float) -> tuple[int, bool]:
     ends = time.monotonic() + seconds
     tried = 0
     while True:
-        count = _one_batch()
+        count = _one_batch(ends)
         tried += count
         if not count or time.monotonic() >= ends:
             return tried, bool(count)
 
 
-def _one_batch() -> int:
+def _one_batch(ends: float) -> int:
     with transaction.atomic():
         picked = (
             _due()
@@ -96,12 +96,28 @@ def _one_batch() -> int:
         answer = HUBTEL.send_same(list(texts), next(iter(texts.values())))
     else:
         answer = HUBTEL.send_each(texts)
-    settle(
-        attempt,
-        {message: answer.each.get(message.recipient, answer.overall) for message in messages},
-        batch_id=answer.batch_id,
-    )
+    if answer.overall.verdict == Verdict.REFUSED and len(messages) > 1:
+        _take_apart(attempt, messages, answer.overall, ends)
+    else:
+        answers = {message: answer.each.get(message.recipient, answer.overall) for message in messages}
+        settle(attempt, answers, batch_id=answer.batch_id)
     return len(messages)
+
+
+def _take_apart(attempt: DeliveryAttempt, messages: Sequence[OutboundMessage], refusal: Answer, ends: float) -> None:
+    """A batch may be refused whole for one bad entry: nothing of it was sent, so each message gets a call of its own.
+
+    When the time is up before all have had theirs, the rest waits for the next batch.
+    """
+    with transaction.atomic():
+        _close(attempt, [refusal], batch_id="")
+        mine = OutboundMessage.objects.filter(last_attempt=attempt, status=Status.SUBMITTING)
+        mine.update(status=Status.QUEUED.value, due_at=Now(), lease_until=None, error=refusal.reason, updated_at=Now())
+    log.warning("batch_taken_apart", attempt=str(attempt.pk), messages=len(messages), reason=refusal.reason)
+    for message in messages:
+        deliver(message.pk)
+        if time.monotonic() >= ends:
+            return
 
 
 # --- taking and settling -------------------------------------------------------------------------------------------
@@ -179,16 +195,8 @@ def settle(attempt: DeliveryAttempt, answers: Mapping[OutboundMessage, Answer], 
             + (answer.provider_id, answer.cost, answer.reason[:500])
         )
     counts = Counter(answer.verdict for answer in answers.values())
-    worst = next(iter(answers.values())) if len(counts) == 1 else None
     with transaction.atomic():
-        DeliveryAttempt.objects.filter(pk=attempt.pk).update(
-            finished_at=Now(),
-            verdict=str(worst.verdict) if worst else "mixed",
-            batch_id=batch_id[:100],
-            http_status=worst.http_status if worst else None,
-            body_status=worst.body_status[:20] if worst else "",
-            error=worst.reason[:500] if worst else "",
-        )
+        _close(attempt, answers.values(), batch_id=batch_id)
         with connection.cursor() as cursor:
             cursor.execute(_SETTLE, [list(column) for column in zip(*rows, strict=True)])
             written = cursor.rowcount
@@ -197,6 +205,19 @@ def settle(attempt: DeliveryAttempt, answers: Mapping[OutboundMessage, Answer], 
     for verdict, count in counts.items():
         if verdict != Verdict.ACCEPTED:
             log.warning("message_not_accepted", attempt=str(attempt.pk), verdict=str(verdict), messages=count)
+
+
+def _close(attempt: DeliveryAttempt, answers: Collection[Answer], *, batch_id: str) -> None:
+    """Write down how the call ended."""
+    alike = next(iter(answers)) if len({answer.verdict for answer in answers}) == 1 else None
+    DeliveryAttempt.objects.filter(pk=attempt.pk).update(
+        finished_at=Now(),
+        verdict=str(alike.verdict) if alike else "mixed",
+        batch_id=batch_id[:100],
+        http_status=alike.http_status if alike else None,
+        body_status=alike.body_status[:20] if alike else "",
+        error=alike.reason[:500] if alike else "",
+    )
 
 
 # --- sweeps --------------------------------------------------------------------------------------------------------

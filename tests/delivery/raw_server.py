@@ -82,10 +82,16 @@ def http(status: int, body: object = b"", **headers: str) -> bytes:
 
 def answering(answer: bytes) -> RawServer:
     """A provider that reads each request and answers the same bytes."""
+    return replying(lambda _request: answer)
+
+
+def replying(reply: Callable[[bytes], bytes]) -> RawServer:
+    """A provider that answers what `reply` makes of each request."""
 
     def talk(line: socket.socket) -> None:
-        server.heard.append(read_request(line))
-        line.sendall(answer)
+        request = read_request(line)
+        server.heard.append(request)
+        line.sendall(reply(request))
 
     server = RawServer(talk)
     return server

@@ -1,0 +1,192 @@
+"""Bulk SMS in slices: it may stop anywhere, goes on where it was, and counts right."""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from core.delivery import campaigns, dispatch
+from core.delivery.campaigns import Progress
+from core.delivery.models import Campaign, CampaignRecipient, OutboundMessage
+from core.jobs.services import task_named
+from tests.delivery.outbox import meanwhile, phones
+from tests.sandbox.process import Sandbox
+
+pytestmark = pytest.mark.django_db
+
+RUN = uuid.UUID("00000000-0000-7000-8000-000000000001")
+
+
+class Killed(BaseException):
+    """The process is gone: nothing of ours catches it."""
+
+
+@pytest.fixture
+def one_step(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Progress]:
+    """`work` that has time for a single step: each look at the clock costs a second."""
+
+    def work(*args: Any, **kwargs: Any) -> Progress:
+        ticks = itertools.count()
+        monkeypatch.setattr(campaigns, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+        return campaigns.work(*args, **kwargs, seconds=1.5)
+
+    return work
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(campaigns, "STORE_CHUNK", 7)
+
+
+def start(numbers: list[Any]) -> Campaign:
+    return campaigns.start(RUN, numbers, "Hello", batch_size=50)
+
+
+def counts() -> tuple[int, int, int, int]:
+    campaign = Campaign.objects.get(pk=RUN)
+    return campaign.position, campaign.accepted, campaign.duplicates, campaign.invalid
+
+
+def a_list() -> list[Any]:
+    """40 entries: 30 good, 6 double (also over chunk borders), 4 bad (one of them twice)."""
+    good = phones(30)
+    return [
+        *good[:10],
+        "bad",
+        good[0],
+        *good[10:20],
+        good[15],
+        good[3],
+        None,
+        *good[20:],
+        *good[:3],
+        "bad",
+        "0302123456",
+    ]
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_one_step_at_a_time_gives_the_same_as_one_go(one_step: Callable[..., Progress]) -> None:
+    numbers = a_list()
+    steps, seen = 0, set()
+    while True:
+        progress = one_step(start(numbers), numbers, batch_size=4)
+        seen.add(counts()[0])
+        if progress.done:
+            break
+        steps += 1
+        assert steps < 100
+    assert counts() == (40, 30, 6, 4)
+    assert {7, 14, 21, 28, 35, 40} <= seen
+    assert steps >= 6 + 30 // 4
+    assert OutboundMessage.objects.count() == 30
+    assert Campaign.objects.get().status == "done"
+
+
+@pytest.mark.parametrize("step", ["_store_some", "_write_some"])
+@pytest.mark.parametrize("after", [0, 1, 2, 3, 5])
+@pytest.mark.usefixtures("small_chunks")
+def test_killed_between_two_steps_it_goes_on_where_it_was(
+    monkeypatch: pytest.MonkeyPatch, step: str, after: int
+) -> None:
+    numbers, real, calls = a_list(), getattr(campaigns, step), itertools.count()
+
+    def dying(*args: Any) -> int:
+        if next(calls) == after:
+            raise Killed
+        return int(real(*args))
+
+    monkeypatch.setattr(campaigns, step, dying)
+    with pytest.raises(Killed):
+        campaigns.work(start(numbers), numbers, batch_size=4, seconds=60)
+    assert campaigns.work(start(numbers), numbers, batch_size=4, seconds=60).done
+    check_all_there()
+
+
+@pytest.mark.parametrize("at", [0, 1, 3])
+@pytest.mark.usefixtures("small_chunks")
+def test_killed_within_a_step_nothing_of_that_step_is_left(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    numbers, real, calls = a_list(), task_named, itertools.count()
+
+    def dying(name: str) -> Any:
+        if next(calls) == at:
+            raise Killed
+        return real(name)
+
+    monkeypatch.setattr(campaigns, "task_named", dying)
+    with pytest.raises(Killed):
+        campaigns.work(start(numbers), numbers, batch_size=4, seconds=60)
+    assert OutboundMessage.objects.count() == at * 4
+    assert CampaignRecipient.objects.filter(status="written").count() == at * 4
+    assert campaigns.work(start(numbers), numbers, batch_size=4, seconds=60).done
+    check_all_there()
+
+
+def check_all_there() -> None:
+    assert counts() == (40, 30, 6, 4)
+    assert sorted(OutboundMessage.objects.values_list("recipient", flat=True)) == phones(30)
+    assert not CampaignRecipient.objects.filter(status="waiting").exists()
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_a_run_that_is_repeated_when_it_is_done_adds_nothing(sandbox: Sandbox) -> None:
+    numbers = a_list()
+    for _ in range(3):
+        assert campaigns.work(start(numbers), numbers, batch_size=4, seconds=60).done
+        check_all_there()
+        dispatch.dispatch_bulk(seconds=10)
+    assert sandbox.total() == 30
+
+
+def test_a_slice_without_time_says_that_it_is_not_done() -> None:
+    numbers = phones(3)
+    assert campaigns.work(start(numbers), numbers, batch_size=4, seconds=0).done is False
+
+
+def test_a_campaign_that_is_paused_meanwhile_stops_writing_and_goes_on_later(one_step: Callable[..., Progress]) -> None:
+    numbers = phones(20)
+    for _ in range(4):
+        one_step(start(numbers), numbers, batch_size=4)
+    written = OutboundMessage.objects.count()
+    assert 0 < written < 20
+    Campaign.objects.update(status="paused")
+    campaigns.work(start(numbers), numbers, batch_size=4, seconds=60)
+    assert (OutboundMessage.objects.count(), Campaign.objects.get().status) == (written, "paused")
+    Campaign.objects.update(status="queued")
+    assert campaigns.work(start(numbers), numbers, batch_size=4, seconds=60).done
+    assert (OutboundMessage.objects.count(), Campaign.objects.get().status) == (20, "done")
+
+
+def test_ten_thousand_numbers_are_written_within_seconds() -> None:
+    numbers = phones(10_000)
+    progress = campaigns.work(start(numbers), numbers, batch_size=50, seconds=45)
+    assert progress.done
+    assert counts() == (10_000, 10_000, 0, 0)
+    assert OutboundMessage.objects.filter(lane="bulk", status="queued").count() == 10_000
+
+
+def test_a_row_of_a_campaign_is_like_any_other() -> None:
+    numbers = phones(1)
+    campaigns.work(start(numbers), numbers, batch_size=1, seconds=5)
+    message = OutboundMessage.objects.get()
+    assert (message.subject_type, message.subject_id) == ("campaign", str(RUN))
+    assert (message.channel, message.purpose, message.lane, message.parts) == ("sms", "bulk", "bulk", 1)
+    assert (message.body, message.any_hour, message.attempts) == ("Hello", False, 0)
+    assert len(message.body_hash) == 64
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("small_chunks")
+def test_two_runs_of_one_campaign_at_once_write_each_number_once() -> None:
+    numbers = a_list()
+    start(numbers)
+    with meanwhile(*[lambda: campaigns.work(start(numbers), numbers, batch_size=4, seconds=20)] * 3):
+        pass
+    check_all_there()
+    assert campaigns.work(start(numbers), numbers, batch_size=4, seconds=60).done
+    assert Campaign.objects.get().status == "done"
