@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.db import transaction
 
 from core.delivery import campaigns, dispatch
 from core.delivery.campaigns import Progress
@@ -190,3 +191,18 @@ def test_two_runs_of_one_campaign_at_once_write_each_number_once() -> None:
     check_all_there()
     assert campaigns.work(start(numbers), numbers, batch_size=4, seconds=60).done
     assert Campaign.objects.get().status == "done"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_campaign_is_not_done_while_another_run_holds_some_of_its_recipients() -> None:
+    numbers = phones(20)
+    campaign = start(numbers)
+    campaigns._store_some(campaign, numbers)
+    with transaction.atomic():
+        held = CampaignRecipient.objects.select_for_update().order_by("id")[:5]
+        assert len(held) == 5
+        with meanwhile(lambda: campaigns.work(start(numbers), numbers, batch_size=50, seconds=20)):
+            pass
+    assert (OutboundMessage.objects.count(), Campaign.objects.get().status) == (15, "running")
+    assert campaigns.work(start(numbers), numbers, batch_size=50, seconds=20).done
+    assert (OutboundMessage.objects.count(), Campaign.objects.get().status) == (20, "done")

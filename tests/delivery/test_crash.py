@@ -123,6 +123,21 @@ def test_a_late_answer_does_not_touch_what_a_person_has_decided_meanwhile(
     assert (again(message).status, again(message).fence) == ("accepted", 2)
 
 
+def test_a_late_refusal_does_not_end_a_call_that_another_worker_has_open(
+    sandbox: Sandbox, leases_over: Callable[[], int], settings: LazySettings
+) -> None:
+    settings.HUBTEL_TIMEOUT_SECONDS = 5
+    message = an_sms(hint=False)
+    sandbox.faults(delay_ms=500, body_status=1)
+    with meanwhile(lambda: dispatch.deliver(message.pk)):
+        wait_for(lambda: being_sent(message), "the call has begun")
+        leases_over()
+        dispatch.sweep()
+        OutboundMessage.objects.filter(pk=message.pk).update(status="queued", due_at=message.created_at)
+        dispatch._open_attempt([again(message)])
+    assert (again(message).status, again(message).fence) == ("submitting", 2)
+
+
 def test_many_workers_at_one_message_send_it_once(sandbox: Sandbox) -> None:
     message, mail = an_sms(hint=False), an_email(hint=False)
     sandbox.faults(latency_ms=100)

@@ -219,10 +219,15 @@ def silence(_line: socket.socket) -> None:
     time.sleep(1.3)
 
 
+def a_moment(_line: socket.socket) -> None:
+    """Long enough for the request to be under way: a line that dies before it is no doubt, and rightly so."""
+    time.sleep(0.2)
+
+
 HALF = http(201, OK, Content_Length="500")
 TALKS: dict[str, Callable[[socket.socket], None]] = {
-    "reset on accept": reset,
-    "closed on accept": then(),
+    "reset without a word": then(a_moment, reset),
+    "closed without a word": then(a_moment),
     "reset after the request": then(read_request, reset),
     "reset in the answer": then(read_request, says(b"HTTP/1.1 201 "), reset),
     "silence": silence,
@@ -266,6 +271,26 @@ def test_a_gateway_that_fails_after_accepting_is_in_doubt(sandbox: Sandbox, stat
 def test_a_slow_answer_within_the_timeout_is_taken(sandbox: Sandbox) -> None:
     sandbox.faults(delay_ms=600)
     assert send().verdict == ACCEPTED
+
+
+def test_a_connection_that_was_idle_for_over_a_second_is_not_used_again(settings: LazySettings) -> None:
+    """The other side may have closed it meanwhile, which would be a doubt for nothing."""
+    connections: list[int] = []
+
+    def talk(line: socket.socket) -> None:
+        connections.append(0)
+        while line.recv(1, socket.MSG_PEEK):
+            read_request(line)
+            connections[-1] += 1
+            line.sendall(http(201, OK, Connection="keep-alive"))
+
+    with RawServer(talk) as server:
+        settings.HUBTEL_BASE_URL = server.url
+        verdicts = [send().verdict, send().verdict]
+        time.sleep(1.1)
+        verdicts.append(send().verdict)
+    assert set(verdicts) == {ACCEPTED}
+    assert connections == [2, 1]
 
 
 def test_wrong_credentials_are_ours_to_put_right(sandbox: Sandbox, settings: LazySettings) -> None:

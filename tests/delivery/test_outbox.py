@@ -81,6 +81,8 @@ def test_a_worker_hears_of_a_message_after_the_commit_and_is_told_only_its_id(hi
         message = an_sms(purpose=Purpose.OTP)
         assert hints() == []
     assert hints() == [("urgent", "core.tasks.deliver_message", [str(message.pk)])]
+    an_sms(purpose=Purpose.OTP, key=message.idempotency_key)
+    assert len(hints()) == 1, "what is written already is not announced again"
     for raw in hints.client.lrange("urgent", 0, -1):
         assert b"244123456" not in raw
         assert b"Hello" not in raw
