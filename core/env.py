@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from typing import Any
 from urllib.parse import urlsplit
 
 import environ
@@ -63,11 +64,11 @@ def url(name: str, default: str, schemes: Collection[str]) -> str:
     return value
 
 
-def postgres(name: str, default: str) -> dict[str, object]:
+def postgres(name: str, default: str) -> dict[str, Any]:
     """A Django DATABASES entry from an address `postgres://user:password@host:port/name`."""
     value = url(name, default, ("postgres", "postgresql"))
     try:
-        entry: dict[str, object] = dict(env.db_url_config(value))
+        entry: dict[str, Any] = dict(env.db_url_config(value))
     except (ValueError, ImproperlyConfigured) as error:
         raise refuse(name, "cannot be read", "set it to postgres://user:password@host:5432/name") from error
     if not entry.get("NAME"):

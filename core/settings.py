@@ -7,6 +7,8 @@ import warnings
 from pathlib import Path
 
 from kombu import Exchange, Queue
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from core import env, logs
 
@@ -73,12 +75,19 @@ TEMPLATES = [
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- PostgreSQL ----------------------------------------------------------------------------------------------------
+_DATABASE = env.postgres("DATABASE_URL", "postgres://pms@127.0.0.1:5432/pms")
 DATABASES = {
     "default": {
-        **env.postgres("DATABASE_URL", "postgres://pms@127.0.0.1:5432/pms"),
+        **_DATABASE,
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
         "DISABLE_SERVER_SIDE_CURSORS": True,  # PgBouncer in transaction mode must work
+        "OPTIONS": {  # a server that has vanished is noticed in seconds
+            **_DATABASE.get("OPTIONS", {}),
+            "connect_timeout": 5,
+            "keepalives_idle": 30,
+            "tcp_user_timeout": 20_000,
+        },
     }
 }
 
@@ -108,6 +117,7 @@ CELERY_TASK_ACKS_LATE = CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_TRACK_STARTED = True
 CELERY_TASK_SOFT_TIME_LIMIT = 300
 CELERY_TASK_TIME_LIMIT = 330
+CELERY_WORKER_CONSUMER = "core.jobs.consumer:Consumer"
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_MAX_TASKS_PER_CHILD = 10_000
 CELERY_WORKER_MAX_MEMORY_PER_CHILD = 300_000  # kB
@@ -117,7 +127,14 @@ CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False  # True loses
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # a worker waits for Redis however long it is away
 CELERY_BROKER_CHANNEL_ERROR_RETRY = True  # READONLY and OOM answers do not end the worker
+# With sentinel:// addresses: the name of the primary that the sentinels watch.
+REDIS_SENTINEL_MASTER = env.text("REDIS_SENTINEL_MASTER", "mymaster")
+_SENTINELS = {
+    "master_name": REDIS_SENTINEL_MASTER,
+    "sentinel_kwargs": {"socket_timeout": 0.3, "socket_connect_timeout": 0.3, "retry": Retry(NoBackoff(), 0)},
+}
 CELERY_BROKER_TRANSPORT_OPTIONS = {
+    **(_SENTINELS if CELERY_BROKER_URL.startswith("sentinel://") else {}),
     "visibility_timeout": 60,
     "unacked_restore_interval": 5,
     "unacked_restore_throttle": 1,
@@ -129,6 +146,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "priority_steps": [0],  # one list a queue: the lanes are queues, not priorities
     "queue_order_strategy": "round_robin",  # no lane starves another
 }
+CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS = _SENTINELS if CELERY_RESULT_BACKEND.startswith("sentinel://") else {}
 CELERY_RESULT_EXPIRES = 86_400
 CELERY_REDIS_SOCKET_TIMEOUT = 1.0
 CELERY_REDIS_SOCKET_CONNECT_TIMEOUT = 0.5

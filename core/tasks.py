@@ -85,7 +85,7 @@ def dispatch_bulk() -> None:
     """Send due bulk SMS in batches for a short while, then let others in. Harmless when doubled or lost."""
     _, more = dispatch.dispatch_bulk(seconds=SLICE_SECONDS)
     if more:
-        dispatch_bulk.delay()
+        dispatch.go_on_with_bulk()
 
 
 @shared_task(base=LedgerTask, in_ledger=False, ignore_result=True)

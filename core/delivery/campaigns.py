@@ -15,13 +15,12 @@ from django.db import connection, transaction
 from django.db.models import Exists, F, OuterRef
 
 from core import clock, phones
-from core.delivery import rules
+from core.delivery import dispatch, rules
 from core.delivery.models import Campaign, CampaignRecipient
 from core.delivery.rules import Channel, Purpose, Status
 from core.delivery.services import checked_sms, hashed
 from core.delivery.windows import opening
 from core.errors import InvalidInput, NotFound
-from core.jobs.services import task_named
 
 STORE_CHUNK = 2_000
 LARGEST_LIST = 100_000
@@ -78,17 +77,24 @@ def work(campaign: Campaign, recipients: Sequence[object], *, batch_size: int, s
     check_batch_size(batch_size)
     Campaign.objects.filter(pk=campaign.pk, status="queued").update(status="running", updated_at=clock.now())
     ends = time.monotonic() + seconds
-    storing = True
-    while time.monotonic() < ends:
+    storing, over, written = True, False, 0
+    while time.monotonic() < ends and not over:
         storing = storing and _store_some(campaign, recipients) > 0
-        if storing or _write_some(campaign, batch_size):
+        if storing:
             continue
+        count = _write_some(campaign, batch_size)
+        if count and not written:
+            dispatch.hint_bulk()  # sending begins while the rest is being written
+        written += count
+        over = count == 0
+    if written:
+        dispatch.hint_bulk()
+    if over:
         waiting = Exists(CampaignRecipient.objects.filter(campaign=OuterRef("pk"), status="waiting"))
         running = Campaign.objects.filter(~waiting, pk=campaign.pk, status="running")
         running.update(status="done", updated_at=clock.now())
         campaign.refresh_from_db()
-        return Progress(campaign, done=True)
-    return Progress(campaign, done=False)
+    return Progress(campaign, done=over)
 
 
 @transaction.atomic
@@ -135,19 +141,20 @@ WITH next AS (
     ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), messages AS (
     INSERT INTO delivery_outboundmessage (id, idempotency_key, channel, purpose, lane, recipient, subject_type,
-        subject_id, template, title, body, html, body_hash, parts, any_hour, status, due_at, attempts, fence,
-        provider_id, error, request_id, created_at, updated_at)
+        subject_id, template, title, body, html, body_hash, parts, any_hour, status, due_at, ring_at, attempts,
+        fence, provider_id, error, request_id, created_at, updated_at)
     SELECT gen_random_uuid(), 'campaign:' || id, 'sms', 'bulk', %(lane)s, phone, 'campaign', %(campaign)s, '', '',
-        %(body)s, '', %(hash)s, %(parts)s, false, %(status)s, %(due_at)s, 0, 0, '', '', '', %(now)s, %(now)s
-    FROM next ON CONFLICT (idempotency_key) DO NOTHING
+        %(body)s, '', %(hash)s, %(parts)s, false, %(status)s, due_at, due_at, 0, 0, '', '', '',
+        statement_timestamp(), statement_timestamp()
+    FROM next, COALESCE(%(held_until)s::timestamptz, statement_timestamp()) AS due_at
+    ON CONFLICT (idempotency_key) DO NOTHING
 )
 UPDATE delivery_campaignrecipient AS recipient SET status = 'written' FROM next WHERE recipient.id = next.id
 """
 
 
-@transaction.atomic
 def _write_some(campaign: Campaign, batch_size: int) -> int:
-    """Write the message rows of the next recipients and have them sent on commit. Returns how many."""
+    """Write the message rows of the next recipients. Returns how many."""
     body, parts = checked_sms(campaign.message)
     now = clock.now()
     leaves = opening(Purpose.BULK, Channel.SMS, now)
@@ -162,14 +169,10 @@ def _write_some(campaign: Campaign, batch_size: int) -> int:
                 "hash": hashed(body),
                 "parts": parts,
                 "status": (Status.HELD if leaves > now else Status.QUEUED).value,
-                "due_at": leaves,
-                "now": now,
+                "held_until": leaves if leaves > now else None,
             },
         )
-        written = int(cursor.rowcount)
-    if written and leaves <= now:
-        task_named("core.tasks.dispatch_bulk").apply_async()
-    return written
+        return int(cursor.rowcount)
 
 
 def _as_given(given: object) -> str:

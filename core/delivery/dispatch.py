@@ -10,6 +10,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -27,12 +28,14 @@ from core.delivery.gateways.smtp import Mail, Smtp
 from core.delivery.models import DeliveryAttempt, OutboundMessage
 from core.delivery.rules import Channel, Purpose, Status, Verdict
 from core.delivery.windows import opening
+from core.jobs.bell import BROKER_ERRORS
 from core.jobs.relay import queue_lengths
 from core.jobs.services import task_named
 
 log = structlog.get_logger(__name__)
 
 LANES = ("urgent", "default", "bulk")
+RING_AT_ONCE = 500
 HUBTEL = Hubtel()
 SMTP = Smtp()
 NOT_CONFIGURED = "the gateway has no credentials; set them and restart, the message leaves by itself"
@@ -112,7 +115,14 @@ def _take_apart(attempt: DeliveryAttempt, messages: Sequence[OutboundMessage], r
     with transaction.atomic():
         _close(attempt, [refusal], batch_id="")
         mine = OutboundMessage.objects.filter(last_attempt=attempt, status=Status.SUBMITTING)
-        mine.update(status=Status.QUEUED.value, due_at=Now(), lease_until=None, error=refusal.reason, updated_at=Now())
+        mine.update(
+            status=Status.QUEUED.value,
+            due_at=Now(),
+            ring_at=Now() + timedelta(seconds=rules.LOOK_AGAIN_SECONDS),
+            lease_until=None,
+            error=refusal.reason,
+            updated_at=Now(),
+        )
     log.warning("batch_taken_apart", attempt=str(attempt.pk), messages=len(messages), reason=refusal.reason)
     for message in messages:
         deliver(message.pk)
@@ -150,7 +160,7 @@ def _may_leave(messages: Iterable[OutboundMessage]) -> list[OutboundMessage]:
 
 def _put(message: OutboundMessage, status: Status, due_at: datetime | None, why: str) -> None:
     OutboundMessage.objects.filter(pk=message.pk).update(
-        status=status.value, due_at=due_at, rung_at=None, error=why, updated_at=Now()
+        status=status.value, due_at=due_at, ring_at=due_at, error=why, updated_at=Now()
     )
 
 
@@ -161,7 +171,7 @@ def _open_attempt(messages: Sequence[OutboundMessage]) -> DeliveryAttempt:
     OutboundMessage.objects.filter(pk__in=[message.pk for message in messages]).update(
         status=Status.SUBMITTING.value,
         due_at=None,
-        rung_at=None,
+        ring_at=None,
         fence=F("fence") + 1,
         lease_until=Now() + timedelta(seconds=rules.LEASE_SECONDS),
         last_attempt=attempt,
@@ -174,7 +184,8 @@ def _open_attempt(messages: Sequence[OutboundMessage]) -> DeliveryAttempt:
 
 _SETTLE = """
 UPDATE delivery_outboundmessage AS message SET status = answer.status, attempts = answer.tries, lease_until = NULL,
-    due_at = statement_timestamp() + make_interval(secs => answer.again_in), rung_at = NULL,
+    due_at = statement_timestamp() + make_interval(secs => answer.again_in),
+    ring_at = statement_timestamp() + make_interval(secs => answer.again_in),
     provider_id = answer.provider_id, cost = answer.cost, error = answer.error,
     accepted_at = CASE WHEN answer.status = 'accepted' THEN statement_timestamp() END,
     updated_at = statement_timestamp()
@@ -196,10 +207,10 @@ def settle(attempt: DeliveryAttempt, answers: Mapping[OutboundMessage, Answer], 
         )
     counts = Counter(answer.verdict for answer in answers.values())
     with transaction.atomic():
-        _close(attempt, answers.values(), batch_id=batch_id)
-        with connection.cursor() as cursor:
+        with connection.cursor() as cursor:  # messages before their attempt, as the sweep locks them
             cursor.execute(_SETTLE, [list(column) for column in zip(*rows, strict=True)])
             written = cursor.rowcount
+        _close(attempt, answers.values(), batch_id=batch_id)
     if written < len(rows):
         log.warning("answer_came_late", attempt=str(attempt.pk), messages=len(rows), written=written)
     for verdict, count in counts.items():
@@ -224,8 +235,9 @@ def _close(attempt: DeliveryAttempt, answers: Collection[Answer], *, batch_id: s
 
 _LOOK = """
 SELECT EXISTS (SELECT 1 FROM delivery_outboundmessage WHERE lease_until < statement_timestamp()),
-  EXISTS (SELECT 1 FROM delivery_outboundmessage
-          WHERE due_at IS NOT NULL AND due_at <= statement_timestamp() - make_interval(secs => %s))
+  ARRAY (SELECT name FROM unnest(%s::text[]) AS name WHERE EXISTS (
+    SELECT 1 FROM delivery_outboundmessage
+    WHERE lane = name AND ring_at IS NOT NULL AND ring_at <= statement_timestamp()))
 """
 
 _IN_DOUBT = """
@@ -244,50 +256,71 @@ SELECT id FROM lost
 
 _RELEASE = """
 UPDATE delivery_outboundmessage SET status = 'queued', updated_at = statement_timestamp()
-WHERE id IN (SELECT id FROM delivery_outboundmessage WHERE status = 'held' AND due_at <= statement_timestamp()
-             ORDER BY due_at LIMIT 5000 FOR UPDATE SKIP LOCKED)
+WHERE id IN (SELECT id FROM delivery_outboundmessage
+             WHERE lane = %s AND ring_at IS NOT NULL AND ring_at <= statement_timestamp() AND status = 'held'
+             ORDER BY ring_at LIMIT 5000 FOR UPDATE SKIP LOCKED)
 """
 
-_UNHEARD = """
-UPDATE delivery_outboundmessage SET rung_at = statement_timestamp()
+_WAITING = """
+SELECT count(*) FROM (
+    SELECT 1 FROM delivery_outboundmessage
+    WHERE lane = %s AND due_at IS NOT NULL AND due_at <= statement_timestamp() LIMIT %s) AS due
+"""
+
+_TO_RING = """
+UPDATE delivery_outboundmessage SET ring_at = statement_timestamp() + make_interval(secs => %s)
 WHERE id IN (
     SELECT id FROM delivery_outboundmessage
-    WHERE lane = %s AND status = 'queued' AND due_at <= statement_timestamp() - make_interval(secs => %s)
-      AND (rung_at IS NULL OR rung_at <= statement_timestamp() - make_interval(secs => %s))
-    ORDER BY due_at LIMIT 500 FOR UPDATE SKIP LOCKED)
+    WHERE lane = %s AND ring_at IS NOT NULL AND ring_at <= statement_timestamp() AND status = 'queued'
+    ORDER BY ring_at LIMIT %s FOR UPDATE SKIP LOCKED)
 RETURNING id
 """
 
 
 def sweep(_worker: str = "") -> None:
     """Settle calls whose worker is gone, release what may go now, and ring again what nobody has heard."""
-    lost, unheard = _rows(_LOOK, [rules.LOOK_AGAIN_SECONDS])[0]
+    lost, lanes = _rows(_LOOK, [list(LANES)])[0]
     if lost:
         doubtful = [str(row[0]) for row in _rows(_IN_DOUBT)]
         log.error("messages_in_doubt", messages=doubtful[:20], count=len(doubtful))
-    if unheard:
-        dispatch_due()
+    if lanes:
+        dispatch_due(lanes)
 
 
-def dispatch_due() -> dict[str, int]:
+def dispatch_due(lanes: Sequence[str] = LANES) -> dict[str, int]:
     """Release held messages whose time has come and announce due ones that were not heard. Counts by lane."""
     with connection.cursor() as cursor:
-        cursor.execute(_RELEASE)
-    lengths = queue_lengths(LANES)  # raises when Redis is away: nothing could be rung
-    return {lane: _ring(lane, backlog=lengths[lane] > 0) for lane in LANES}
+        for lane in lanes:
+            cursor.execute(_RELEASE, [lane])
+    lengths = queue_lengths(lanes)  # raises when Redis is away: nothing could be rung
+    return {lane: _ring(lane, on_redis=lengths[lane]) for lane in lanes}
 
 
-def _ring(lane: str, *, backlog: bool) -> int:
+def _ring(lane: str, *, on_redis: int) -> int:
+    """Announce as many messages as are missing among the queue's `on_redis`, so that a long queue is not doubled."""
     if lane == "bulk":  # sent in batches: one hint serves all
-        if backlog or not _due().filter(lane=lane).exists():
+        if on_redis or not _due().filter(lane=lane).exists():
             return 0
-        task_named("core.tasks.dispatch_bulk").apply_async()
+        hint_bulk()
         return 1
-    wait = rules.LOOK_AGAIN_BACKLOG_SECONDS if backlog else rules.LOOK_AGAIN_SECONDS
-    ids = [row[0] for row in _rows(_UNHEARD, [lane, wait, wait])]
+    missing = min(_rows(_WAITING, [lane, on_redis + RING_AT_ONCE])[0][0] - on_redis, RING_AT_ONCE)
+    if missing <= 0:
+        return 0
+    ids = [row[0] for row in _rows(_TO_RING, [rules.LOOK_AGAIN_SECONDS, lane, missing])]
     for message_id in ids:
         task_named("core.tasks.deliver_message").apply_async((str(message_id),), queue=lane)
     return len(ids)
+
+
+def hint_bulk() -> None:
+    task_named("core.tasks.dispatch_bulk").apply_async()
+
+
+def go_on_with_bulk() -> None:
+    """After a slice with more to send: in line again, unless enough hints wait there already."""
+    with suppress(*BROKER_ERRORS):  # without Redis nothing could be hinted; the sweep does it later
+        if queue_lengths(["bulk"])["bulk"] < rules.BULK_HINTS:
+            hint_bulk()
 
 
 def _rows(sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:

@@ -38,7 +38,7 @@ class DeliveryAttempt(models.Model):
 class OutboundMessage(models.Model):
     """One SMS or e-mail to one recipient (domain.md 4.6). `idempotency_key` is unique for ever.
 
-    `due_at` is when it may be tried (again) while it waits; `rung_at` when a worker was last told so.
+    `due_at` is when it may be tried (again) while it waits; `ring_at` when a worker is to be told so (again).
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
@@ -64,7 +64,7 @@ class OutboundMessage(models.Model):
     not_before = models.DateTimeField(null=True, blank=True)
     not_after = models.DateTimeField(null=True, blank=True)
     due_at = models.DateTimeField(null=True, blank=True)
-    rung_at = models.DateTimeField(null=True, blank=True)
+    ring_at = models.DateTimeField(null=True, blank=True)
     attempts = models.PositiveSmallIntegerField(default=0)
     fence = models.PositiveIntegerField(default=0)
     lease_until = models.DateTimeField(null=True, blank=True)
@@ -85,8 +85,8 @@ class OutboundMessage(models.Model):
             models.CheckConstraint(condition=Q(channel__in=[str(c) for c in Channel]), name="message_channel_known"),
             models.CheckConstraint(condition=Q(purpose__in=[str(p) for p in Purpose]), name="message_purpose_known"),
             models.CheckConstraint(
-                condition=Q(status__in=["queued", "held"], due_at__isnull=False)
-                | (~Q(status__in=["queued", "held"]) & Q(due_at__isnull=True)),
+                condition=Q(status__in=["queued", "held"], due_at__isnull=False, ring_at__isnull=False)
+                | (~Q(status__in=["queued", "held"]) & Q(due_at__isnull=True, ring_at__isnull=True)),
                 name="message_due_while_waiting",
             ),
             models.CheckConstraint(
@@ -97,6 +97,7 @@ class OutboundMessage(models.Model):
         ]
         indexes = [
             models.Index(fields=["lane", "due_at"], condition=Q(due_at__isnull=False), name="message_waiting"),
+            models.Index(fields=["lane", "ring_at"], condition=Q(ring_at__isnull=False), name="message_to_ring"),
             models.Index(fields=["lease_until"], condition=Q(lease_until__isnull=False), name="message_taken"),
             models.Index(fields=["subject_type", "subject_id"], condition=~Q(subject_id=""), name="message_subject"),
         ]

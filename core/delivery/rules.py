@@ -11,10 +11,8 @@ from datetime import datetime, time, timedelta
 from enum import StrEnum
 
 LEASE_SECONDS = 120  # longer than a call with the longest time-outs allowed; after it the answer is in doubt
-LOOK_AGAIN_SECONDS = (
-    3  # a due message nobody has taken is announced again this soon, when its lane's queue is empty ...
-)
-LOOK_AGAIN_BACKLOG_SECONDS = 60  # ... and this late when it is long
+LOOK_AGAIN_SECONDS = 3  # a due message nobody has taken is announced again this soon, if its hint is missing on Redis
+BULK_HINTS = 4  # more messages than this in the bulk queue, and no further hint to send is added
 MAX_TRIES = 4
 RETRY_BASE_SECONDS = 60
 PROVIDER_AWAY_SECONDS = (15.0, 40.0)  # sending resumes within a minute of the provider's return

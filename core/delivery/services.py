@@ -10,7 +10,7 @@ import re
 import uuid
 from collections import Counter
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -18,6 +18,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import transaction
+from django.db.models.functions import Now
 
 from core import clock, phones, sms_text
 from core.base.ids import new_id
@@ -153,6 +154,9 @@ def _queue(
     now = clock.now()
     leaves = opening(purpose, channel, max(now, not_before or now), any_hour=any_hour)
     waits = Status.HELD if leaves > now else Status.QUEUED
+    soon = timedelta(seconds=rules.LOOK_AGAIN_SECONDS)
+    # what may leave at once is due by the database's clock, which decides
+    due_at, ring_at = (leaves, leaves) if leaves > now else (Now(), Now() + soon)
     message = OutboundMessage(
         id=new_id(),
         idempotency_key=key,
@@ -174,8 +178,9 @@ def _queue(
         not_after=not_after,
         status=(Status.SUPPRESSED if problem else waits).value,
         error=problem,
-        due_at=None if problem else leaves,
-        created_at=now,
+        due_at=None if problem else due_at,
+        ring_at=None if problem else ring_at,
+        created_at=Now(),
         request_id=str(structlog.contextvars.get_contextvars().get("request_id", ""))[:64],
     )
     OutboundMessage.objects.bulk_create([message], ignore_conflicts=True)

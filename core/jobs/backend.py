@@ -10,9 +10,9 @@ import uuid
 from typing import Any
 
 import structlog
-from celery import states
+from celery import current_app, states
 from celery.backends.redis import RedisBackend, SentinelBackend
-from celery.exceptions import BackendStoreError
+from celery.exceptions import BackendStoreError, TimeLimitExceeded, WorkerLostError
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -50,6 +50,23 @@ class _FromTheLedger:
         except (RedisError, BackendStoreError, OSError) as error:
             log.warning("result_not_on_redis", task_id=task_id, state=state, error=type(error).__name__)
             return result
+
+    def mark_as_failure(self, task_id: str, exc: Exception, *args: Any, **kwargs: Any) -> None:
+        """Not for a run whose process was lost or ran out of time: it is tried again, and its row says so."""
+        task = current_app.tasks.get(str(getattr(kwargs.get("request"), "task", "")))
+        if isinstance(exc, TimeLimitExceeded | WorkerLostError) and getattr(task, "in_ledger", False):
+            return
+        super().mark_as_failure(task_id, exc, *args, **kwargs)  # type: ignore[misc]
+
+    def wait_for_pending(self, result: Any, *args: Any, on_interval: Any = None, **kwargs: Any) -> Any:
+        """Also looks at the row now and then: an end that Redis was not told of is not waited for in vain."""
+
+        def look() -> None:
+            self.result_consumer.on_wait_for_pending(result)  # type: ignore[attr-defined]
+            if on_interval:
+                on_interval()
+
+        return super().wait_for_pending(result, *args, on_interval=look, **kwargs)  # type: ignore[misc]
 
     def get_task_meta(self, task_id: str, cache: bool = True) -> dict[str, Any]:
         try:

@@ -20,13 +20,13 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from core.jobs.runs import Bell
+from core.jobs.task import LEDGER_HEADER
 
 log = structlog.get_logger(__name__)
 
 TIMEOUT_SECONDS = 0.3
 SILENCE_SECONDS = 5.0
 BROKER_ERRORS = (OperationalError, RedisError, OSError)
-LEDGER_HEADER = "ledger"  # a message with it carries no arguments: they are in the row
 
 
 class _Line(threading.local):

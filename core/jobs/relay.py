@@ -32,7 +32,7 @@ def sweep(_worker: str = "") -> None:
     lengths = queue_lengths(set(waiting))  # raises when Redis is away: nothing could be rung
     bell.listen_again()
     for queue in lengths:
-        rung = runs.unheard(queue, backlog=lengths[queue] > 0)
+        rung = runs.unheard(queue, on_redis=lengths[queue])
         if rung:
             heard = bell.ring(rung)
             log.info("rung_again", queue=queue, runs=len(rung), heard=heard)

@@ -9,8 +9,7 @@ from enum import StrEnum
 from core.errors import DomainError
 
 LEASE_SECONDS = 20  # a dead worker's runs are taken over this long after its last sign of life
-RING_AGAIN_SECONDS = 3  # a run nobody took is rung again this soon, when its queue is empty in Redis ...
-RING_BACKLOG_SECONDS = 60  # ... and this late when the queue is long, so that a backlog is not doubled
+RING_AGAIN_SECONDS = 3  # a run nobody took is rung again this soon, if its message is missing on Redis
 MAX_ATTEMPTS = 4  # the first and three more (domain.md C4)
 RETRY_BASE_SECONDS = 60
 

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from django.db import InterfaceError, OperationalError, connection
@@ -21,7 +21,6 @@ from core.jobs.rules import (
     LEASE_SECONDS,
     MAX_ATTEMPTS,
     RING_AGAIN_SECONDS,
-    RING_BACKLOG_SECONDS,
     State,
     Trigger,
 )
@@ -45,7 +44,12 @@ class Ask:
     request_id: str = ""
     parent: uuid.UUID | None = None
     due_at: datetime | None = None
+    due_in: float | None = None  # seconds, by the database's clock
     expires_at: datetime | None = None
+    expires_in: float | None = None
+
+    def due_now(self) -> bool:
+        return not self.due_in and (self.due_at is None or self.due_at <= datetime.now(UTC))
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,12 +114,13 @@ INSERT INTO jobs_taskrun (id, task, args, kwargs, options, queue, state, trigger
     request_id, parent, asked_at, due_at, expires_at, ring_at, attempts, fence, worker, error_class, error_text,
     traceback)
 SELECT id, task, args::jsonb, kwargs::jsonb, options::jsonb, queue, 'pending', trigger, schedule_entry, requested_by,
-    request_id, parent, statement_timestamp(), due_at, expires_at,
-    COALESCE(due_at, statement_timestamp() + make_interval(secs => %s)), 0, 0, '', '', '', ''
+    request_id, parent, statement_timestamp(), COALESCE(due_at, statement_timestamp() + make_interval(secs => due_in)),
+    COALESCE(expires_at, statement_timestamp() + make_interval(secs => expires_in)),
+    COALESCE(due_at, statement_timestamp() + make_interval(secs => COALESCE(due_in, %s))), 0, 0, '', '', '', ''
 FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
-    %s::uuid[], %s::text[], %s::uuid[], %s::timestamptz[], %s::timestamptz[])
+    %s::uuid[], %s::text[], %s::uuid[], %s::timestamptz[], %s::float8[], %s::timestamptz[], %s::float8[])
   AS ask(id, task, args, kwargs, options, queue, trigger, schedule_entry, requested_by, request_id, parent, due_at,
-    expires_at)
+    due_in, expires_at, expires_in)
 ON CONFLICT (id) DO NOTHING
 RETURNING id
 """
@@ -129,7 +134,7 @@ def insert(asks: Sequence[Ask]) -> set[uuid.UUID]:
     columns = zip(
         *(
             (a.id, a.task, a.args, a.kwargs, a.options, a.queue, a.trigger.value, a.schedule_entry)
-            + (a.requested_by, a.request_id, a.parent, a.due_at, a.expires_at)
+            + (a.requested_by, a.request_id, a.parent, a.due_at, a.due_in, a.expires_at, a.expires_in)
             for a in asks
         ),
         strict=True,
@@ -224,14 +229,27 @@ def _change(claim: Claim, assignments: str, parameters: Sequence[Any]) -> bool:
 
 
 def finish(claim: Claim, state: State, result: str, masked: tuple[str, str] | None) -> bool:
-    """Succeeded or skipped, with the result as JSON. `masked` replaces arguments that are personal data."""
+    """Succeeded or skipped, with the result as JSON. `masked` replaces arguments that are personal data.
+
+    What was to follow (links, chains) has been asked for in the same transaction and leaves the row with its arguments.
+    """
     args = ", args = %s::jsonb, kwargs = %s::jsonb" if masked else ""
     return _change(
         claim,
-        f"state = %s, result = %s::jsonb, finished_at = statement_timestamp(), error_class = '', error_text = '',"
-        f" traceback = ''{args}",
+        "state = %s, result = %s::jsonb, finished_at = statement_timestamp(), error_class = '', error_text = '',"
+        " traceback = '', options = options - '{link,link_error,chain,chord}'::text[]" + args,
         [state.value, result, *(masked or ())],
     )
+
+
+def stands(claim: Claim, state: State) -> bool:
+    """Whether the row says already that this attempt ended so."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT 1 FROM jobs_taskrun WHERE id = %s AND fence = %s AND state = %s",
+            [claim.id, claim.fence, state.value],
+        )
+        return cursor.fetchone() is not None
 
 
 def fail(claim: Claim, error: tuple[str, str, str]) -> bool:
@@ -319,10 +337,16 @@ def recover_lost() -> list[tuple[uuid.UUID, str, str]]:
         return list(cursor.fetchall())
 
 
+_WAITING = """
+SELECT count(*) FROM (
+    SELECT 1 FROM jobs_taskrun WHERE queue = %s AND ring_at IS NOT NULL
+      AND (due_at IS NULL OR due_at <= statement_timestamp()) LIMIT %s) AS due
+"""
+
 _TO_RING = """
 WITH unheard AS (
-    SELECT id FROM jobs_taskrun
-    WHERE queue = %s AND ring_at IS NOT NULL AND ring_at <= statement_timestamp() - make_interval(secs => %s)
+    SELECT id, COALESCE(expires_at <= statement_timestamp(), false) AS expired FROM jobs_taskrun
+    WHERE queue = %s AND ring_at IS NOT NULL AND ring_at <= statement_timestamp()
     ORDER BY ring_at LIMIT %s FOR UPDATE SKIP LOCKED
 )
 UPDATE jobs_taskrun AS run SET
@@ -330,20 +354,23 @@ UPDATE jobs_taskrun AS run SET
     finished_at = CASE WHEN expired THEN statement_timestamp() END,
     error_text = CASE WHEN expired THEN 'Not run: its time to run was over (expires).' ELSE error_text END,
     ring_at = CASE WHEN NOT expired THEN statement_timestamp() + make_interval(secs => %s) END
-FROM unheard, LATERAL (SELECT COALESCE(expires_at <= statement_timestamp(), false) AS expired
-                       FROM jobs_taskrun AS it WHERE it.id = unheard.id) AS judged
-WHERE run.id = unheard.id
+FROM unheard WHERE run.id = unheard.id
 RETURNING run.id, run.task, run.queue, run.state, run.options::text
 """
 
 
-def unheard(queue: str, *, backlog: bool, limit: int = 500) -> list[Bell]:
+def unheard(queue: str, *, on_redis: int, limit: int = 500) -> list[Bell]:
     """Runs of a queue that are due, that nobody has taken and that should be announced now.
 
-    With a backlog in Redis only those overdue for long, since the others are most likely waiting in it.
+    As many as are missing among the `on_redis` messages of the queue, so a long queue is not doubled and what Redis
+    has lost is not hidden behind it.
     """
     with connection.cursor() as cursor:
-        cursor.execute(_TO_RING, [queue, RING_BACKLOG_SECONDS if backlog else 0, limit, RING_AGAIN_SECONDS])
+        cursor.execute(_WAITING, [queue, on_redis + limit])
+        missing = min(cursor.fetchone()[0] - on_redis, limit)
+        if missing <= 0:
+            return []
+        cursor.execute(_TO_RING, [queue, missing, RING_AGAIN_SECONDS])
         rows = cursor.fetchall()
     return [
         bell_of(run_id, task, queue, loads(options))

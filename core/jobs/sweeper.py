@@ -75,7 +75,9 @@ def _contained(name: str, run: Run, worker: str) -> None:
 
 
 class SweepStep(bootsteps.StartStopStep):
-    """Starts the thread with the worker and ends it with it."""
+    """Starts the thread with the worker and ends it with it. After the pool: no child is forked while it starts."""
+
+    requires = ("celery.worker.components:Pool",)
 
     def __init__(self, parent: Any, **kwargs: Any) -> None:
         super().__init__(parent, **kwargs)

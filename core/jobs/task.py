@@ -10,12 +10,14 @@ has succeeded. `in_ledger=False` is for cheap internals that are harmless when l
 from __future__ import annotations
 
 import inspect
+import re
+import time
 import traceback
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import structlog
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 MASK = "***"
+WRITING_TRIES = 15  # about a second apart
+LEDGER_HEADER = "ledger"  # a message with it carries no arguments: they are in the row
 # Celery's own options that the worker needs when the run's turn comes; they wait in the row, not on Redis.
 KEPT_OPTIONS = (
     *("chain", "chord", "group_id", "group_index", "root_id"),
@@ -44,12 +48,20 @@ KEPT_OPTIONS = (
 REQUEST_NAMES = {"link": "callbacks", "link_error": "errbacks", "group_id": "group"}
 
 
+# From DETAIL to the end of that error: a quoted row may have line breaks of its own.
+_DETAIL = re.compile(r"\n(?:DETAIL|CONTEXT):.*?(?=\n\n(?:The above exception|During handling)|\Z)", re.DOTALL)
+
+
 class HandBack(Exception):
     """Raised by a task that wants to go on later: the run waits in line again and no try is used up.
 
     For long work done in short slices, so that one worker process is never held for long. What was done so far must
     have been committed.
     """
+
+
+class ClaimLostError(Ignore):
+    """Another worker has the run by now, or will: what this one found out must not be written over it."""
 
 
 class ArgumentsDoNotFit(DomainError):
@@ -66,8 +78,7 @@ def route(name: str, _args: Any, _kwargs: Any, _options: Any, task: Any = None, 
 
 
 class LedgerTask(DjangoTask[Any, Any]):
-    __header__: Callable[..., None]  # set by Celery: raises TypeError when arguments do not fit the signature
-    _get_exec_options: Callable[[], dict[str, Any]]  # the same: the task's own defaults for a call
+    __header__: Callable[..., None]  # set by Celery: raises TypeError for arguments that do not fit
     abstract = True
     in_ledger = True
     lane = "default"
@@ -114,7 +125,7 @@ class LedgerTask(DjangoTask[Any, Any]):
             transaction.on_commit(lambda: bell.hint(self.name, *message), robust=True)
             return self._result(task_id, options)
         ask = self.ask(args, kwargs, task_id, {"link": link, "link_error": link_error} | options)
-        if runs.insert([ask]) and (ask.due_at is None or ask.due_at <= datetime.now(UTC)):
+        if runs.insert([ask]) and ask.due_now():
             announced = runs.bell_of(ask.id, ask.task, ask.queue, options)
             transaction.on_commit(lambda: bell.ring([announced]), robust=True)
         return self._result(str(ask.id), options)
@@ -130,7 +141,7 @@ class LedgerTask(DjangoTask[Any, Any]):
         from core.base.ids import new_id
         from core.jobs.runs import Ask, to_json
 
-        options = {**self._get_exec_options(), **(options or {})}
+        options = options or {}
         kept = {name: options[name] for name in KEPT_OPTIONS if options.get(name) is not None}
         for name in ("link", "link_error"):
             if options.get(name):
@@ -139,6 +150,7 @@ class LedgerTask(DjangoTask[Any, Any]):
         entry = (options.get("headers") or {}).get("periodic_task_name", "")
         parent = self.app.current_worker_task
         context = structlog.contextvars.get_contextvars()
+        expires = options.get("expires", self.expires)
         queue = options.get("queue") or self.lane
         queue = getattr(queue, "name", queue)
         if queue not in self.app.amqp.queues:
@@ -155,8 +167,10 @@ class LedgerTask(DjangoTask[Any, Any]):
             requested_by=_as_uuid(context["user_id"]) if context.get("user_id") else None,
             request_id=str(context.get("request_id", ""))[:64],
             parent=_as_uuid(parent.request.id) if parent and parent.request.id else None,
-            due_at=_moment(options.get("eta"), options.get("countdown")),
-            expires_at=_moment(*_eta_or_seconds(options.get("expires"))),
+            due_at=_moment(options.get("eta")),
+            due_in=_seconds(options.get("countdown")),
+            expires_at=_moment(expires),
+            expires_in=_seconds(expires),
         )
 
     def _result(self, task_id: str, options: Mapping[str, Any]) -> AsyncResult[Any]:
@@ -166,6 +180,10 @@ class LedgerTask(DjangoTask[Any, Any]):
         if parent and options.get("add_to_parent", True):
             parent.add_trail(result)
         return result
+
+    def replace(self, sig: Any) -> NoReturn:
+        """Celery's replacement runs under the same id, which a run of the ledger has for itself."""
+        raise InvalidInput(f"{self.name} cannot replace itself by {sig.task}. Ask for that task, or chain the two.")
 
     def retry(
         self,
@@ -199,7 +217,10 @@ class LedgerTask(DjangoTask[Any, Any]):
         request = self.request
         if request.called_directly or getattr(request, "claimed", False):
             return super().__call__(*args, **kwargs)
-        if request.is_eager or not self.in_ledger:
+        if request.is_eager:
+            return self.run(*args, **kwargs)
+        _mend_connection()
+        if not self.in_ledger and not request.get(LEDGER_HEADER):
             return self.run(*args, **kwargs)
         claim = self._claim(args, kwargs, worker=request.hostname or "")
         if claim is None:
@@ -207,12 +228,17 @@ class LedgerTask(DjangoTask[Any, Any]):
         return self._work(claim)
 
     def _claim(self, args: Sequence[Any], kwargs: Mapping[str, Any], *, worker: str) -> Claim | None:
+        from django.db import InterfaceError, OperationalError
+
         from core.jobs import runs
-        from core.jobs.bell import LEDGER_HEADER
 
         request = self.request
         if request.get(LEDGER_HEADER):
-            return runs.claim(_as_uuid(request.id), worker)
+            try:
+                return runs.claim(_as_uuid(request.id), worker)
+            except (OperationalError, InterfaceError) as error:
+                log.warning("claim_without_database", error=type(error).__name__)
+                raise Ignore from None  # the row waits, and the relay rings it again
         options: dict[str, Any] = {
             name: value
             for name in ("chain", "chord", "group_index", "root_id")
@@ -222,9 +248,14 @@ class LedgerTask(DjangoTask[Any, Any]):
         queue = (request.delivery_info or {}).get("routing_key") or self.lane
         entry = request.get("periodic_task_name")
         options |= {"queue": queue, "headers": {"periodic_task_name": entry} if entry else {}}
-        ask = self.ask(args, kwargs, request.id, options)
         trigger = Trigger.SCHEDULE if entry else Trigger.BY_HAND
-        return runs.claim_by_hand(replace(ask, trigger=trigger), worker)
+        ask = replace(self.ask(args, kwargs, request.id, options), trigger=trigger)
+        try:
+            return runs.claim_by_hand(ask, worker)
+        except (OperationalError, InterfaceError) as error:
+            log.warning("claim_without_database", error=type(error).__name__)
+            time.sleep(1)  # only the message knows of this run: back into its queue
+            raise Reject(requeue=True) from None
 
     def _work(self, claim: Claim) -> Any:
         from core.jobs import runs
@@ -236,51 +267,98 @@ class LedgerTask(DjangoTask[Any, Any]):
         context = {"request_id": claim.request_id} if claim.request_id else {}
         if claim.requested_by:
             context["user_id"] = str(claim.requested_by)
-        with structlog.contextvars.bound_contextvars(task=self.name, task_id=str(claim.id), **context):
+        with (
+            structlog.contextvars.bound_contextvars(task=self.name, task_id=str(claim.id), **context),
+            keeper.keep(claim),
+        ):
             try:
-                with keeper.keep(claim):
-                    self._check_fit(claim)
-                    value = self.run(*claim.args, **claim.kwargs)
-                    result = runs.to_json(value, f"The result of {self.name}")
+                self._check_fit(claim)
+                value = self.run(*claim.args, **claim.kwargs)
+                self._succeed(claim, value)
+            except ClaimLostError:
+                raise
             except HandBack:
-                runs.hand_back(claim)
+                self._write(claim, State.PENDING, lambda: runs.hand_back(claim))
                 self._ring_again(claim)
                 raise Ignore from None
             except Retry as again:
                 self._try_again(claim, _seconds_until(again.when), again.exc or again)
             except (Ignore, Reject):
-                runs.finish(claim, State.SKIPPED, "null", None)
+                self._write(claim, State.SKIPPED, lambda: runs.finish(claim, State.SKIPPED, "null", None))
                 raise
             except Exception as error:  # noqa: BLE001 - every failure is judged, kept and raised
-                final = getattr(request, "retries_used_up", False)  # the task's own limit, by self.retry()
+                # `throws` are errors the task expects; `retries_used_up` is its own limit, by self.retry()
+                final = getattr(request, "retries_used_up", False) or isinstance(error, tuple(self.throws or ()))
                 decision = GiveUp() if final else after_failure(error, claim.attempts)
                 if isinstance(decision, Again):
                     self._try_again(claim, decision.seconds, error)
-                if not runs.fail(claim, _told(error)):
-                    self._too_late(claim)
+                told = _told(error)
+                self._write(claim, State.FAILED, lambda: runs.fail(claim, told))
                 raise _safe(error) from None
-            skipped = isinstance(value, dict) and value.get("status") == "skipped"
-            state = State.SKIPPED if skipped else State.SUCCEEDED
-            if not runs.finish(claim, state, result, self._masked(claim) if self.personal else None):
-                self._too_late(claim)
             return value
+
+    def _succeed(self, claim: Claim, value: Any) -> None:
+        """Write the result, and with it, in one transaction, what Celery would only ask for afterwards: links and the
+        next step of a chain. A crash between the two would lose them.
+        """
+        from django.db import transaction
+
+        from core.jobs import runs
+
+        request = self.request
+        result = runs.to_json(value, f"The result of {self.name}")
+        masked = self._masked(claim) if self.personal else None
+        skipped = isinstance(value, dict) and value.get("status") == "skipped"
+        state = State.SKIPPED if skipped else State.SUCCEEDED
+
+        def end() -> bool:
+            with transaction.atomic():
+                written = runs.finish(claim, state, result, masked)
+                if written:
+                    follow: dict[str, Any] = {"parent_id": request.id, "root_id": request.root_id or request.id}
+                    for link in request.callbacks or ():
+                        self.app.signature(link).apply_async((value,), **follow)
+                    if request.chain:
+                        following, rest = self.app.signature(request.chain[-1]), request.chain[:-1]
+                        following.apply_async((value,), chain=rest, **follow)
+                return written
+
+        self._write(claim, state, end)
+        request.update(callbacks=None, chain=None)  # asked for already
+
+    def _write(self, claim: Claim, state: State, write: Callable[[], bool]) -> None:
+        """Write the end of an attempt, for a while also against a database that is away. What cannot be written is left
+        to the lease: the run is tried again.
+        """
+        from django.db import InterfaceError, OperationalError, connection
+
+        from core.jobs import runs
+
+        for attempt in range(WRITING_TRIES):
+            if attempt:
+                time.sleep(1)
+            try:
+                # after a commit whose answer was lost the row says already what was to be written
+                if write() or (attempt and runs.stands(claim, state)):
+                    return
+                log.warning("claim_lost", fence=claim.fence)
+                raise ClaimLostError
+            except (OperationalError, InterfaceError) as error:
+                connection.close()
+                log.warning("end_not_written", attempt=attempt + 1, error=type(error).__name__)
+        raise ClaimLostError
 
     def _try_again(self, claim: Claim, seconds: Any, error: BaseException) -> NoReturn:
         from core.jobs import runs
 
-        if not runs.retry(claim, seconds, _told(error)):
-            self._too_late(claim)
+        told = _told(error)
+        self._write(claim, State.RETRYING, lambda: runs.retry(claim, seconds, told))
         raise Retry(exc=_safe(error) if isinstance(error, Exception) else None, when=seconds) from None
 
     def _ring_again(self, claim: Claim) -> None:
         from core.jobs import bell, runs
 
         bell.ring([runs.bell_of(claim.id, self.name, claim.queue, claim.options)])
-
-    def _too_late(self, claim: Claim) -> NoReturn:
-        """Another worker has the run by now: what this one found out must not be written over it."""
-        log.warning("claim_lost", fence=claim.fence)
-        raise Ignore
 
     def _check_fit(self, claim: Claim) -> None:
         try:
@@ -299,21 +377,34 @@ class LedgerTask(DjangoTask[Any, Any]):
         return to_json(args, "args"), to_json(kwargs, "kwargs")
 
 
+def _mend_connection() -> None:
+    """Celery leaves the connection open between tasks (CELERY_DB_REUSE_MAX) without a look whether it still works."""
+    from django.db import connection
+
+    if connection.errors_occurred and not connection.in_atomic_block:
+        connection.close_if_unusable_or_obsolete()
+
+
 def _told(error: BaseException) -> tuple[str, str, str]:
     """An error as it is kept: class, text and traceback, personal data masked."""
     text = "".join(traceback.format_exception(error))
     return type(error).__name__, _writable(str(error))[:4000], _writable(text)[-20_000:]
 
 
+def _without_rows(text: str) -> str:
+    """PostgreSQL's errors without their DETAIL, which quotes whole rows."""
+    return _DETAIL.sub("", text)
+
+
 def _writable(text: str) -> str:
     """Masked, and without what PostgreSQL cannot keep: a failure must be written down whatever its words are."""
-    return redact(text).replace("\x00", "").encode(errors="backslashreplace").decode()
+    return redact(_without_rows(text)).replace("\x00", "").encode(errors="backslashreplace").decode()
 
 
 def _safe(error: Exception) -> Exception:
     """The error as it may travel on Redis, in results and events: personal data masked. The row keeps the traceback."""
     text, hidden = str(error), repr(error.args)  # Celery sends the arguments too
-    clean = redact(text)
+    clean = redact(_without_rows(text))
     if clean == text and redact(hidden) == hidden and not isinstance(error, UnicodeError):  # which carries its text
         return error
     return RuntimeError(f"{type(error).__name__}: {clean}").with_traceback(error.__traceback__)
@@ -326,18 +417,15 @@ def _as_uuid(text: Any) -> uuid.UUID:
         raise InvalidInput(f"The id {text!r} is not a UUID. Leave task_id out, or pass a UUID.") from error
 
 
-def _eta_or_seconds(value: Any) -> tuple[Any, float | None]:
-    return (None, float(value)) if isinstance(value, int | float) else (value, None)
+def _seconds(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
 
 
-def _moment(eta: datetime | str | None, countdown: float | None) -> datetime | None:
-    if isinstance(eta, str):
-        eta = _parsed(eta)
-    if eta is not None:
-        return eta if eta.tzinfo else eta.replace(tzinfo=current_app.timezone)
-    if countdown is not None:
-        return datetime.now(UTC) + timedelta(seconds=float(countdown))
-    return None
+def _moment(value: Any) -> datetime | None:
+    if value is None or isinstance(value, int | float):
+        return None
+    moment = _parsed(value) if isinstance(value, str) else value
+    return moment if moment.tzinfo else moment.replace(tzinfo=current_app.timezone)
 
 
 def _parsed(text: str) -> datetime:

@@ -115,7 +115,8 @@ def make_due() -> Callable[[], int]:
     """Let the waiting time of every message pass."""
 
     def pass_time() -> int:
-        return OutboundMessage.objects.filter(due_at__isnull=False).update(due_at=Now() - timedelta(minutes=10))
+        long_ago = Now() - timedelta(minutes=10)
+        return OutboundMessage.objects.filter(due_at__isnull=False).update(due_at=long_ago, ring_at=long_ago)
 
     return pass_time
 

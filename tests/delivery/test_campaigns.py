@@ -14,7 +14,6 @@ from django.db import transaction
 from core.delivery import campaigns, dispatch
 from core.delivery.campaigns import Progress
 from core.delivery.models import Campaign, CampaignRecipient, OutboundMessage
-from core.jobs.services import task_named
 from tests.delivery.outbox import meanwhile, phones
 from tests.sandbox.process import Sandbox
 
@@ -105,25 +104,6 @@ def test_killed_between_two_steps_it_goes_on_where_it_was(
     monkeypatch.setattr(campaigns, step, dying)
     with pytest.raises(Killed):
         campaigns.work(start(numbers), numbers, batch_size=4, seconds=60)
-    assert campaigns.work(start(numbers), numbers, batch_size=4, seconds=60).done
-    check_all_there()
-
-
-@pytest.mark.parametrize("at", [0, 1, 3])
-@pytest.mark.usefixtures("small_chunks")
-def test_killed_within_a_step_nothing_of_that_step_is_left(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
-    numbers, real, calls = a_list(), task_named, itertools.count()
-
-    def dying(name: str) -> Any:
-        if next(calls) == at:
-            raise Killed
-        return real(name)
-
-    monkeypatch.setattr(campaigns, "task_named", dying)
-    with pytest.raises(Killed):
-        campaigns.work(start(numbers), numbers, batch_size=4, seconds=60)
-    assert OutboundMessage.objects.count() == at * 4
-    assert CampaignRecipient.objects.filter(status="written").count() == at * 4
     assert campaigns.work(start(numbers), numbers, batch_size=4, seconds=60).done
     check_all_there()
 

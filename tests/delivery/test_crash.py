@@ -116,7 +116,9 @@ def test_a_late_answer_does_not_touch_what_a_person_has_decided_meanwhile(
         wait_for(lambda: sandbox.stats()["faults_hit"].get("delay_ms"), "the first request is out")
         leases_over()
         dispatch.sweep()
-        OutboundMessage.objects.filter(pk=message.pk).update(status="queued", due_at=message.created_at)
+        OutboundMessage.objects.filter(pk=message.pk).update(
+            status="queued", due_at=message.created_at, ring_at=message.created_at
+        )
         sandbox.faults()
         assert dispatch.deliver(message.pk) is True
         assert again(message).status == "accepted"
@@ -133,7 +135,9 @@ def test_a_late_refusal_does_not_end_a_call_that_another_worker_has_open(
         wait_for(lambda: being_sent(message), "the call has begun")
         leases_over()
         dispatch.sweep()
-        OutboundMessage.objects.filter(pk=message.pk).update(status="queued", due_at=message.created_at)
+        OutboundMessage.objects.filter(pk=message.pk).update(
+            status="queued", due_at=message.created_at, ring_at=message.created_at
+        )
         dispatch._open_attempt([again(message)])
     assert (again(message).status, again(message).fence) == ("submitting", 2)
 

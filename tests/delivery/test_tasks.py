@@ -15,7 +15,7 @@ from celery.app.trace import build_tracer
 from django.conf import LazySettings
 
 from core import clock, tasks
-from core.delivery import dispatch
+from core.delivery import dispatch, services
 from core.delivery.models import Campaign, CampaignRecipient, OutboundMessage
 from core.delivery.services import AnswerInDoubt, GatewayNotConfigured, MessageRefused
 from core.errors import DomainError, InvalidInput, NotFound
@@ -467,7 +467,7 @@ def test_a_hint_for_a_message_that_is_gone_or_over_is_harmless(sandbox: Sandbox)
 
 def test_bulk_hints_end_when_there_is_nothing_left(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(tasks.dispatch_bulk, "delay", lambda: asked.append(1))
+    monkeypatch.setattr(dispatch, "go_on_with_bulk", lambda: asked.append(1))
     process_bulk_sms(phones(5), "Hello")
     tasks.dispatch_bulk()
     assert (sandbox.total(), asked) == (5, [])

@@ -200,7 +200,7 @@ def test_a_lost_run_goes_back_in_line_and_may_be_rung_at_once() -> None:
     run = row(claim)
     assert (run.state, run.error_class, run.attempts) == ("pending", "WorkerLost", 1)
     assert "w1@gone" in run.error_text
-    assert [bell.id for bell in runs.unheard("default", backlog=False)] == [claim.id]
+    assert [bell.id for bell in runs.unheard("default", on_redis=0)] == [claim.id]
     assert runs.recover_lost() == []
 
 

@@ -60,18 +60,19 @@ def test_a_backlog_is_not_doubled(doorbell: Doorbell) -> None:
     assert sorted(doorbell.ids()) == sorted(runs_waiting), "each of them waits in the line once"
 
 
-def test_in_a_backlog_what_is_overdue_for_long_is_rung_again(doorbell: Doorbell) -> None:
-    old = unheard(since_seconds=90)
+def test_what_redis_lost_of_a_long_line_does_not_wait_until_the_line_is_over(doorbell: Doorbell) -> None:
+    lost = unheard(since_seconds=90)
     doorbell.client.flushall()
-    young = unheard(since_seconds=30)
+    in_line = [str(unheard(since_seconds=30).pk) for _ in range(5)]
     relay.sweep()
-    assert sorted(doorbell.ids()) == sorted([str(old.pk), str(young.pk)])
+    assert sorted(doorbell.ids()) == sorted([str(lost.pk), *in_line]), "the missing one is rung, the others are not"
 
 
-@pytest.mark.parametrize(("backlog", "overdue", "rung"), [(False, 1, 1), (True, 30, 0), (True, 90, 1)])
-def test_the_rule_of_ringing(backlog: bool, overdue: float, rung: int) -> None:
-    unheard(since_seconds=overdue)
-    assert len(runs.unheard("default", backlog=backlog)) == rung
+@pytest.mark.parametrize(("waiting", "on_redis", "rung"), [(1, 0, 1), (3, 3, 0), (3, 1, 2), (1, 5, 0)])
+def test_as_many_are_rung_as_are_missing_on_redis(waiting: int, on_redis: int, rung: int) -> None:
+    for _ in range(waiting):
+        unheard(since_seconds=30)
+    assert len(runs.unheard("default", on_redis=on_redis)) == rung
 
 
 def test_each_queue_is_judged_by_itself(doorbell: Doorbell) -> None:
@@ -85,7 +86,7 @@ def test_each_queue_is_judged_by_itself(doorbell: Doorbell) -> None:
 
 def test_the_longest_overdue_ring_first_and_not_more_than_the_limit() -> None:
     ids = [unheard(since_seconds=seconds).pk for seconds in (10, 40, 20)]
-    first, second = runs.unheard("default", backlog=False, limit=2)
+    first, second = runs.unheard("default", on_redis=0, limit=2)
     assert {first.id, second.id} == {ids[1], ids[2]}
 
 

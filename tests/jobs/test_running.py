@@ -10,6 +10,7 @@ import pytest
 from celery import chain, chord, current_app, group
 from celery.exceptions import SoftTimeLimitExceeded
 from celery.result import AsyncResult
+from django.db import connection
 
 from core import clock
 from core.jobs import relay, runs
@@ -281,6 +282,7 @@ def test_a_late_failure_is_not_written_over_either(
     assert (only().state, only().error_text) == ("cancelled", "")
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_linked_task_runs_after_success_with_the_result(doorbell: Doorbell, calls: list[Any]) -> None:
     tasks.add.apply_async((1, 2), link=tasks.add.s(10))
     doorbell.work()
@@ -294,12 +296,69 @@ def test_a_linked_error_task_runs_after_a_failure(doorbell: Doorbell, calls: lis
     assert calls == [(7, 0)]
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_chain_hands_results_on(doorbell: Doorbell, calls: list[Any]) -> None:
     last = chain(tasks.add.s(1, 2), tasks.add.s(10), tasks.add.s(100)).apply_async()
     doorbell.work()
     assert calls == [(1, 2), (3, 10), (13, 100)]
     assert last.get(timeout=1) == 113
     assert TaskRun.objects.filter(state="succeeded").count() == 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_crash_after_the_end_of_a_step_does_not_lose_the_next(
+    doorbell: Doorbell, calls: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_args: object, **_kwargs: object) -> None:
+        raise SystemExit
+
+    chain(tasks.add.s(1, 2), tasks.add.s(10)).apply_async()
+    with monkeypatch.context() as patched:
+        patched.setattr(current_app.backend, "mark_as_done", crash)  # what the tracer does next
+        with pytest.raises(SystemExit):
+            doorbell.work_one()
+    doorbell.work()
+    assert calls == [(1, 2), (3, 10)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_link_that_cannot_be_asked_for_leaves_the_step_undone(doorbell: Doorbell, calls: list[Any]) -> None:
+    tasks.add.apply_async((1, 2), link=tasks.add.s(1, 2, 3))
+    doorbell.work()
+    run = only()
+    assert (run.state, run.error_class) == ("retrying", "TypeError")
+    assert not TaskRun.objects.exclude(pk=run.pk).exists()
+
+
+def test_an_expected_error_is_not_tried_again(doorbell: Doorbell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(value: Any) -> None:
+        raise KeyError(value)
+
+    monkeypatch.setattr(tasks.echo, "run", fail)
+    monkeypatch.setattr(tasks.echo, "throws", (KeyError,))
+    tasks.echo.delay("x")
+    doorbell.work()
+    assert only().state == "failed"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_row_quoted_by_postgresql_is_not_kept(doorbell: Doorbell, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = f"Your code is {424_000 + 242}\n\nKeep {'it'}"  # not in the source line that a traceback quotes
+
+    def double(value: Any) -> None:
+        for _ in range(2):
+            with connection.cursor() as cursor:
+                cursor.execute("CREATE TEMPORARY TABLE IF NOT EXISTS codes (code text UNIQUE)")
+                cursor.execute("INSERT INTO codes VALUES (%s)", [text])
+
+    monkeypatch.setattr(tasks.echo, "run", double)
+    tasks.echo.delay("x")
+    doorbell.work()
+    run = only()
+    assert run.error_class == "IntegrityError"
+    assert "424242" not in run.error_text + run.traceback
+    assert "Keep it" not in run.error_text + run.traceback
+    assert "424242" not in doorbell.everything()
 
 
 def test_a_group_and_a_chord_work_as_celery_says(doorbell: Doorbell, calls: list[Any]) -> None:
