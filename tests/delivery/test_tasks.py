@@ -15,7 +15,7 @@ from celery.app.trace import build_tracer
 from django.conf import LazySettings
 
 from core import clock, tasks
-from core.delivery import dispatch, services
+from core.delivery import dispatch
 from core.delivery.models import Campaign, CampaignRecipient, OutboundMessage
 from core.delivery.services import AnswerInDoubt, GatewayNotConfigured, MessageRefused
 from core.errors import DomainError, InvalidInput, NotFound
