@@ -23,7 +23,7 @@ def _masked(value: Any) -> Any:
         return {_masked(name): _masked(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_masked(inner) for inner in value]
-    text = redact(str(value))
+    text = redact(str(value)).encode(errors="backslashreplace").decode()  # half a character cannot be written out
     return value if isinstance(value, int) and text == str(value) else text
 
 

@@ -10,9 +10,7 @@ has succeeded. `in_ledger=False` is for cheap internals that are harmless when l
 from __future__ import annotations
 
 import inspect
-import re
 import time
-import traceback
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -28,8 +26,8 @@ from celery.result import AsyncResult
 from django.utils.dateparse import parse_datetime
 
 from core.errors import DomainError, InvalidInput
+from core.jobs import failures
 from core.jobs.rules import Again, GiveUp, State, Trigger, after_failure
-from core.redact import redact
 
 if TYPE_CHECKING:
     from core.jobs.runs import Ask, Claim
@@ -46,10 +44,6 @@ KEPT_OPTIONS = (
 )
 # What of them the tracer reads from the request.
 REQUEST_NAMES = {"link": "callbacks", "link_error": "errbacks", "group_id": "group"}
-
-
-# From DETAIL to the end of that error: a quoted row may have line breaks of its own.
-_DETAIL = re.compile(r"\n(?:DETAIL|CONTEXT):.*?(?=\n\n(?:The above exception|During handling)|\Z)", re.DOTALL)
 
 
 class HandBack(Exception):
@@ -292,9 +286,9 @@ class LedgerTask(DjangoTask[Any, Any]):
                 decision = GiveUp() if final else after_failure(error, claim.attempts)
                 if isinstance(decision, Again):
                     self._try_again(claim, decision.seconds, error)
-                told = _told(error)
+                told = failures.told(error)
                 self._write(claim, State.FAILED, lambda: runs.fail(claim, told))
-                raise _safe(error) from None
+                raise failures.safe(error) from None
             return value
 
     def _succeed(self, claim: Claim, value: Any) -> None:
@@ -351,9 +345,9 @@ class LedgerTask(DjangoTask[Any, Any]):
     def _try_again(self, claim: Claim, seconds: Any, error: BaseException) -> NoReturn:
         from core.jobs import runs
 
-        told = _told(error)
+        told = failures.told(error)
         self._write(claim, State.RETRYING, lambda: runs.retry(claim, seconds, told))
-        raise Retry(exc=_safe(error) if isinstance(error, Exception) else None, when=seconds) from None
+        raise Retry(exc=failures.safe(error) if isinstance(error, Exception) else None, when=seconds) from None
 
     def _ring_again(self, claim: Claim) -> None:
         from core.jobs import bell, runs
@@ -383,31 +377,6 @@ def _mend_connection() -> None:
 
     if connection.errors_occurred and not connection.in_atomic_block:
         connection.close_if_unusable_or_obsolete()
-
-
-def _told(error: BaseException) -> tuple[str, str, str]:
-    """An error as it is kept: class, text and traceback, personal data masked."""
-    text = "".join(traceback.format_exception(error))
-    return type(error).__name__, _writable(str(error))[:4000], _writable(text)[-20_000:]
-
-
-def _without_rows(text: str) -> str:
-    """PostgreSQL's errors without their DETAIL, which quotes whole rows."""
-    return _DETAIL.sub("", text)
-
-
-def _writable(text: str) -> str:
-    """Masked, and without what PostgreSQL cannot keep: a failure must be written down whatever its words are."""
-    return redact(_without_rows(text)).replace("\x00", "").encode(errors="backslashreplace").decode()
-
-
-def _safe(error: Exception) -> Exception:
-    """The error as it may travel on Redis, in results and events: personal data masked. The row keeps the traceback."""
-    text, hidden = str(error), repr(error.args)  # Celery sends the arguments too
-    clean = redact(_without_rows(text))
-    if clean == text and redact(hidden) == hidden and not isinstance(error, UnicodeError):  # which carries its text
-        return error
-    return RuntimeError(f"{type(error).__name__}: {clean}").with_traceback(error.__traceback__)
 
 
 def _as_uuid(text: Any) -> uuid.UUID:

@@ -1,0 +1,35 @@
+"""Errors as they may be kept and as they may travel: personal data masked, rows that PostgreSQL quotes left out."""
+
+from __future__ import annotations
+
+import re
+import traceback
+
+from core.redact import redact
+
+LONGEST_TEXT = 4_000
+LONGEST_TRACEBACK = 20_000
+# From DETAIL to the end of that error: a quoted row may have line breaks of its own.
+_DETAIL = re.compile(r"\n(?:DETAIL|CONTEXT):.*?(?=\n\n(?:The above exception|During handling)|\Z)", re.DOTALL)
+
+
+def told(error: BaseException) -> tuple[str, str, str]:
+    """Class, text and traceback for the row, without what PostgreSQL cannot keep: a failure must be written down
+    whatever its words are.
+    """
+    text = _writable(str(error))[:LONGEST_TEXT]
+    return type(error).__name__, text, _writable("".join(traceback.format_exception(error)))[-LONGEST_TRACEBACK:]
+
+
+def safe(error: Exception) -> Exception:
+    """The error itself, or one in its place that may travel on Redis, in results and events."""
+    text, hidden = str(error), repr(error.args)  # Celery sends the arguments too
+    clean = _writable(text)
+    if clean == text and redact(hidden) == hidden and not isinstance(error, UnicodeError):  # which carries its text
+        return error
+    return RuntimeError(f"{type(error).__name__}: {clean}").with_traceback(error.__traceback__)
+
+
+def _writable(text: str) -> str:
+    clean = redact(_DETAIL.sub("", text))
+    return clean.replace("\x00", "").encode(errors="backslashreplace").decode()
