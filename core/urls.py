@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.contrib import admin
 from django.urls import path
-from django.views.generic import TemplateView
+from django.views.generic import RedirectView, TemplateView
 
 from core.health import views as health
 
@@ -14,6 +14,7 @@ SANDBOX = f"http://127.0.0.1:{settings.SANDBOX_HTTP_PORT}/" if settings.DEVELOPM
 urlpatterns = [
     path("", TemplateView.as_view(template_name="core/home.html", extra_context={"sandbox": SANDBOX}), name="home"),
     path("admin/", admin.site.urls),
+    path("favicon.ico", RedirectView.as_view(url=f"/{settings.STATIC_URL.strip('/')}/core/icon.svg")),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
 ]
