@@ -36,7 +36,17 @@ def marked(mark: str) -> set[int]:
     """The living processes that carry this mark, except the one that asks."""
     needle = f"{MARK}={mark}".encode()
     pids = {int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()} - {os.getpid()}
-    return {pid for pid in pids if needle in _read(pid, "environ").split(b"\0")}
+    return {pid for pid in pids if needle in _read(pid, "environ").split(b"\0") or _is_redis_in(pid, Path(mark))}
+
+
+def _is_redis_in(pid: int, folder: Path) -> bool:
+    """Redis writes its title over its environment, mark and all; it is known by its working folder."""
+    if _read(pid, "comm").strip() != b"redis-server":
+        return False
+    try:
+        return Path(f"/proc/{pid}/cwd").readlink().parent in (folder, folder / "var")
+    except OSError:  # ended in the meantime, or somebody else's
+        return False
 
 
 def is_postgres(pid: int) -> bool:

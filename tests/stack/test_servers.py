@@ -13,7 +13,7 @@ import psycopg
 import pytest
 import redis
 
-from stack.processes import StackError, postgres_in
+from stack.processes import MARK, StackError, marked, postgres_in
 from stack.servers import LOOPBACK, Postgres, Redis, free_port, redis_binary
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -182,3 +182,11 @@ def test_a_missing_redis_is_said_with_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setattr("stack.servers.wheel_folder", lambda _package: None)
     with pytest.raises(StackError, match=r"No redis-server: .* Fix: install Redis"):
         redis_binary("redis-server")
+
+
+def test_a_redis_is_found_although_it_writes_its_title_over_its_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv(MARK, str(tmp_path))
+    with Redis(tmp_path / "var" / "redis", free_port()) as server:
+        assert server.process
+        assert server.process.pid in marked(str(tmp_path))
+        assert server.process.pid not in marked(str(tmp_path / "var" / "other"))
