@@ -17,6 +17,8 @@ from django.core.management import get_commands
 
 from core.delivery.rules import Status
 from core.jobs.rules import CELERY_STATUS, State
+from tests.docs.specification import FILES_NOT_YET, NAMES_NOT_YET, TASKS_NOT_YET
+from tests.docs.specification import PAGE as SPECIFIED
 from tests.stack.test_env_example import listed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -122,7 +124,7 @@ def test_every_path_exists(page: Path) -> None:
         ours = first in folders if slash else bool(re.fullmatch(r"[\w.-]+\.(?:md|toml|sh|txt|in|example)", path))
         if ours and not list(ROOT.glob(path.rstrip("/"))):
             lost.append(span)
-    assert lost == []
+    assert set(lost) - (FILES_NOT_YET if page == SPECIFIED else set()) == set()
 
 
 @every_page
@@ -135,10 +137,12 @@ def test_every_dotted_name_exists(page: Path) -> None:
 
 @every_page
 def test_every_python_block_is_python_and_its_imports_work(page: Path) -> None:
+    lost = []
     for block in python_blocks(page):
         for node in ast.walk(block):
             if isinstance(node, ast.ImportFrom):
-                assert missing(f"{node.module}.{name.name}" for name in node.names) == []
+                lost += missing(f"{node.module}.{name.name}" for name in node.names)
+    assert set(lost) - (TASKS_NOT_YET | NAMES_NOT_YET if page == SPECIFIED else set()) == set()
 
 
 def test_every_variable_in_the_readme_is_known() -> None:

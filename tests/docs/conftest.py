@@ -1,0 +1,3 @@
+from tests.system.conftest import a_worker, empty_redis, sandbox
+
+__all__ = ["a_worker", "empty_redis", "sandbox"]
