@@ -23,7 +23,6 @@ from core import clock
 from core.errors import InvalidInput
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-DAY = timedelta(days=1)
 SAME_AS_ACCRA = frozenset({"Africa/Accra", "UTC", "Etc/UTC", "GMT", "Etc/GMT"})  # no zone of these changes its clock
 LONGEST_MONTH = {month: calendar.monthrange(2000, month)[1] for month in range(1, 13)}  # 2000: February has 29
 
@@ -35,6 +34,7 @@ ALL_HOURS = frozenset(range(24))
 ALL_DAYS = frozenset(range(1, 32))
 ALL_MONTHS = frozenset(range(1, 13))
 ALL_WEEKDAYS = frozenset(range(7))
+FIELD_TEXT = re.compile(r"[0-9a-z*/,-]+")
 MOST_DIGITS = 20  # of an interval in text; Python refuses to read thousands
 
 
@@ -98,14 +98,14 @@ class Cron(Timetable):
     def after(self, moment: datetime) -> Iterator[datetime]:
         local = clock.accra(moment)
         times = self._times[bisect_right(self._times, local.time()) :]
-        for day in self._days(local.date(), DAY):
+        for day in self._days(local.date()):
             for clock_time in times if day == local.date() else self._times:
                 yield clock.at(day, clock_time).astimezone(UTC)
 
     def last_until(self, moment: datetime, not_before: datetime) -> datetime | None:
         local = clock.accra(moment)
         times = self._times[: bisect_right(self._times, local.time())]
-        for day in self._days(local.date(), -DAY):
+        for day in self._days(local.date(), back=True):
             of_day = times if day == local.date() else self._times
             if of_day:
                 due = clock.at(day, of_day[-1]).astimezone(UTC)
@@ -125,16 +125,22 @@ class Cron(Timetable):
 
     @property
     def _has_days(self) -> bool:
-        # Every date there is falls on every weekday within 400 years, so the weekdays need no look.
         return any(day <= LONGEST_MONTH[month] for month in self.months for day in self.days)
 
-    def _days(self, day: date, step: timedelta) -> Iterator[date]:
-        while self._has_days:
-            if day.month in self.months and day.day in self.days and day.isoweekday() % 7 in self.weekdays:
-                yield day
-            if day in {date.min, date.max}:
-                return
-            day += step
+    def _days(self, start: date, *, back: bool = False) -> Iterator[date]:
+        """The days that fit, from `start` on or back: month by month, so that 40 years to a rare day cost little."""
+        # Each date there is falls on every weekday within 40 years, so only a day that no month has is never found.
+        if not self._has_days:
+            return
+        first = start.year * 12 + start.month - 1
+        for number in range(first, 12 * date.min.year - 1, -1) if back else range(first, 12 * (date.max.year + 1)):
+            year, month = number // 12, number % 12 + 1
+            if month not in self.months:
+                continue
+            length = calendar.monthrange(year, month)[1]
+            for day in (date(year, month, day) for day in sorted(self.days, reverse=back) if day <= length):
+                if day.isoweekday() % 7 in self.weekdays and (day <= start if back else day >= start):
+                    yield day
 
     def _times_in_words(self) -> str:
         at = [f"{clock_time:%H:%M}" for clock_time in self._times]
@@ -142,7 +148,7 @@ class Cron(Timetable):
         gap = _gap(starts)
         if gap and len(at) > RUN:
             how_often = f"every {_duration(gap)}"
-            if gap * len(at) < DAY_LENGTH:
+            if gap * len(at) != DAY_LENGTH:
                 return f"{how_often} from {at[0]} to {at[-1]}"
             if gap == HOUR and starts[0]:
                 return f"{how_often}, at {_amount(starts[0] // MINUTE, 'minute')} past"
@@ -162,14 +168,18 @@ class Cron(Timetable):
     def _days_in_words(self) -> str:
         every_month, every_weekday = self.months == ALL_MONTHS, self.weekdays == ALL_WEEKDAYS
         months = _runs(sorted(self.months), calendar.month_name.__getitem__)
+        within = "from" if _is_run(months) else "in"
         if self.days != ALL_DAYS:
             days = f"on the {_runs(sorted(self.days), _ordinal)} of {'the month' if every_month else months}"
-            return days if every_weekday else f"{days}, when it is {_weekdays_in_words(self.weekdays, 'or')}"
+            if every_weekday:
+                return days
+            names = _weekdays_in_words(self.weekdays, "or")
+            return f"{days}, when that is {names if _is_run(names) else f'a {names}'}"
         if not every_weekday:
             names = _weekdays_in_words(self.weekdays, "and")
-            days = names if " to " in names and "and" not in names else f"only on {names}"
-            return days if every_month else f"{days}, in {months}"
-        return "" if every_month else f"every day in {months}"
+            days = names if _is_run(names) else f"only on {names}"
+            return days if every_month else f"{days}, {within} {months}"
+        return "" if every_month else f"every day {within} {months}"
 
 
 @dataclass(frozen=True)
@@ -189,26 +199,26 @@ class Every(Timetable):
         return f"every {self.seconds}"
 
     def after(self, moment: datetime) -> Iterator[datetime]:
-        for number in count((moment - EPOCH) // self._gap + 1):
+        for number in count((moment - EPOCH) // self._step + 1):
             due = self._due(number)
             if due is None:
                 return
             yield due
 
     def last_until(self, moment: datetime, not_before: datetime) -> datetime | None:
-        due = self._due((moment - EPOCH) // self._gap)
+        due = self._due((moment - EPOCH) // self._step)
         return due if due is not None and due > not_before else None
 
     def in_words(self) -> str:
         return f"every {_duration(self.seconds)}"
 
     @property
-    def _gap(self) -> timedelta:
+    def _step(self) -> timedelta:
         return timedelta(seconds=self.seconds)
 
     def _due(self, number: int) -> datetime | None:
         try:
-            return EPOCH + number * self._gap
+            return EPOCH + number * self._step
         except OverflowError:  # before the year 1 or after 9999
             return None
 
@@ -318,11 +328,15 @@ CRON_FIELDS: tuple[tuple[str, str, Callable[[str], set[int]], str], ...] = (
 
 def _read(name: str, text: str, reader: Callable[[str], set[int]], allowed: str) -> frozenset[int]:
     try:
-        return frozenset(reader(text))
-    except (ParseException, ValueError) as error:
+        numbers = frozenset(reader(text))
+    except (ParseException, ValueError):
+        numbers = frozenset()
+    # Celery's parser overlooks what follows a step, such as the blank in "*/2 x", which would make two fields of one.
+    if not numbers or not FIELD_TEXT.fullmatch(text):
         raise InvalidInput(
             f"{text[:40]!r} is no {name.replace('_', ' ')} of a cron line. Write {allowed}, such as 1-5, 1,4, */2 or *."
-        ) from error
+        )
+    return numbers
 
 
 def _gap(numbers: Sequence[int]) -> int:
@@ -342,6 +356,10 @@ def _runs(numbers: Sequence[int], name: Callable[[int], str], last: str = "and")
         run = [name(number) for _, number in group]
         words += [f"{run[0]} to {run[-1]}"] if len(run) >= RUN else run
     return _listed(words, last)
+
+
+def _is_run(words: str) -> bool:
+    return " to " in words and "," not in words and " and " not in words and " or " not in words
 
 
 def _weekdays_in_words(weekdays: frozenset[int], last: str) -> str:
