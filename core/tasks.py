@@ -90,7 +90,10 @@ def dispatch_bulk() -> None:
 
 @shared_task(base=LedgerTask, in_ledger=False, ignore_result=True)
 def dispatch_due_messages() -> None:
-    """Announce due messages that nobody has heard of. The workers' sweeps do so by themselves; this is for a person."""
+    """Announce due messages that nobody has heard of. The workers' sweeps do so by themselves; this is for a person.
+
+    Harmless when doubled or lost: it announces as many as are missing on Redis.
+    """
     dispatch.dispatch_due()
 
 
