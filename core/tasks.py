@@ -82,7 +82,10 @@ def deliver_message(message_id: str) -> None:
 
 @shared_task(base=LedgerTask, in_ledger=False, ignore_result=True, lane="bulk")
 def dispatch_bulk() -> None:
-    """Send due bulk SMS in batches for a short while, then let others in. Harmless when doubled or lost."""
+    """Send due bulk SMS in batches for a short while, then let others in.
+
+    Harmless when doubled or lost: the rows decide, the sweep asks again.
+    """
     _, more = dispatch.dispatch_bulk(seconds=SLICE_SECONDS)
     if more:
         dispatch.go_on_with_bulk()
