@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 
 from celery import Celery
-from celery.schedules import crontab
+
+from core.jobs.schedule import Entry
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "core.settings")
 
@@ -23,9 +24,11 @@ app.loader.override_backends = {
 app.autodiscover_tasks()
 app.steps["worker"].add("core.jobs.sweeper:SweepStep")
 
-# THE SCHEDULE. Times are Africa/Accra. An entry comes with the task that it names (domain.md 7); beat writes these
-# lines into the database at every start, so a line is changed here and nowhere else.
-app.conf.beat_schedule = {
-    # every day at 02:20: finished runs past their retention leave the ledger
-    "prune-finished-runs": {"task": "core.tasks.prune_finished_runs", "schedule": crontab(minute="20", hour="2")},
+# THE SCHEDULE. Times are Africa/Accra: minute, hour, day of the month, month, weekday. What each task does stands in
+# docs/tasks.md. Occurrences (core/jobs/occurrences.py) see to it that each time runs once, also without beat; `late`
+# says what becomes of one that was missed. Written into the database by `migrate` and at every start of beat.
+SCHEDULE: dict[str, Entry] = {
+    # at night: what is past its retention
+    "prune-finished-runs": Entry("core.tasks.prune_finished_runs", "20 2 * * *"),
 }
+app.conf.beat_schedule = {name: entry.for_beat() for name, entry in SCHEDULE.items()}

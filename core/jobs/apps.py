@@ -1,3 +1,7 @@
+from __future__ import annotations
+
+from typing import Any
+
 from django.apps import AppConfig
 
 
@@ -7,7 +11,30 @@ class JobsConfig(AppConfig):
     verbose_name = "Ledger"
 
     def ready(self) -> None:
-        from core.jobs import kombu_guard, relay, sweeper
+        from celery import signals
+        from django.db.models.signals import post_migrate
+
+        from core.jobs import kombu_guard, occurrences, relay, sweeper
 
         kombu_guard.install()
         sweeper.register("relay", every_seconds=relay.EVERY_SECONDS, run=relay.sweep)
+        sweeper.register(
+            "schedule", every_seconds=occurrences.FOLLOW_EVERY_SECONDS, run=occurrences.follow_administration
+        )
+        sweeper.register("unknown", every_seconds=relay.UNKNOWN_EVERY_SECONDS, run=relay.contain_unknown)
+        post_migrate.connect(follow_code, sender=self)
+        signals.beat_init.connect(follow_code, weak=False)
+
+
+def follow_code(**_signal: Any) -> None:
+    """When a deploy migrates and when beat starts, the schedule table of this code is the one that counts. Not when a
+    worker starts: in the middle of a deploy one of the old code may.
+    """
+    from django.db import connection
+
+    from core.celery import SCHEDULE
+    from core.jobs import occurrences
+
+    tables = connection.introspection.table_names()
+    if {"jobs_scheduleentry", "jobs_occurrence", "django_celery_beat_periodictask"} <= set(tables):
+        occurrences.follow_code(SCHEDULE)

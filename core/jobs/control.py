@@ -17,11 +17,12 @@ class LedgerControl(Control):
         """As Celery's: a waiting run is cancelled, a running one only with `terminate`. It is final in the row, so it
         holds also for workers that do not hear of it.
         """
-        from core.jobs import runs
+        from core.jobs import runs, services
 
         ids = []
         for text in [task_id] if isinstance(task_id, str) else list(task_id):
             with suppress(ValueError):  # not an id of the ledger
                 ids.append(uuid.UUID(text))
-        runs.cancel(ids, also_running=terminate)
+        for run_id, options in runs.cancel(ids, also_running=terminate):
+            services.tell_cancelled(run_id, options)
         return super().revoke(task_id, destination, terminate, *args, **kwargs)

@@ -1,9 +1,13 @@
-"""Errors as they may be kept and as they may travel: personal data masked, rows that PostgreSQL quotes left out."""
+"""Ends of a run of the ledger's own, and errors as they may be kept and travel: personal data masked, rows that
+PostgreSQL quotes left out.
+"""
 
 from __future__ import annotations
 
 import re
 import traceback
+
+from celery.exceptions import Ignore
 
 from core.redact import redact
 
@@ -11,6 +15,16 @@ LONGEST_TEXT = 4_000
 LONGEST_TRACEBACK = 20_000
 # From DETAIL to the end of that error: a quoted row may have line breaks of its own.
 _DETAIL = re.compile(r"\n(?:DETAIL|CONTEXT):.*?(?=\n\n(?:The above exception|During handling)|\Z)", re.DOTALL)
+
+
+class ClaimLostError(Ignore):
+    """Another worker has the run by now, or will: what this one found out must not be written over it."""
+
+
+class RunCancelled(BaseException):
+    """Somebody asked to cancel this run. Not an Exception, so that a loop that contains the errors of single items
+    lets it through.
+    """
 
 
 def told(error: BaseException) -> tuple[str, str, str]:

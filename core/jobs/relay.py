@@ -1,6 +1,7 @@
-"""The relay: what was asked for and not heard is rung again; what a lost worker held is given back.
+"""The relay: what was asked for and not heard is rung again; what a lost worker held is given back; what the schedule
+has due is fired, whether beat lives or not.
 
-Both are sweeps (core/jobs/sweeper.py), so a lost bell, an emptied Redis or a killed worker costs seconds.
+All are sweeps (core/jobs/sweeper.py), so a lost bell, an emptied Redis or a killed worker costs seconds.
 """
 
 from __future__ import annotations
@@ -13,16 +14,19 @@ import structlog
 from celery import current_app
 from redis import Redis
 
-from core.jobs import bell, runs
+from core.jobs import bell, notices, occurrences, runs
 
 log = structlog.get_logger(__name__)
 
 EVERY_SECONDS = 1.0
+UNKNOWN_EVERY_SECONDS = 60.0
 
 
 def sweep(_worker: str = "") -> None:
-    """Take back lost runs, then ring those that are due and unheard."""
-    lost, waiting = runs.look(list(current_app.amqp.queues))
+    """Fire what is due, take back lost runs, then ring those that are due and unheard."""
+    lost, due, waiting = runs.look(list(current_app.amqp.queues))
+    if due:
+        occurrences.settle_due()
     if lost:
         for run_id, queue, state in runs.recover_lost():
             log.warning("run_taken_back", task_id=str(run_id), state=state)
@@ -36,6 +40,14 @@ def sweep(_worker: str = "") -> None:
         if rung:
             heard = bell.ring(rung)
             log.info("rung_again", queue=queue, runs=len(rung), heard=heard)
+
+
+def contain_unknown(_worker: str = "") -> None:
+    """Fail runs of tasks that do not exist (any more), with a hint."""
+    for run_id, task, entry in runs.fail_unknown(list(current_app.tasks)):
+        log.warning("task_unknown", task_id=str(run_id), task=task)
+        if entry:
+            notices.scheduled_task_failed(task, run_id)
 
 
 class _Look(threading.local):

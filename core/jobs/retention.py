@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from core.jobs import runs
+from core.jobs import progress, runs
 
 KEEP_FINISHED_DAYS = 30
+SLICE = 2000
 
 
 def prune() -> int:
-    """Delete finished runs older than the retention, a thousand in a short transaction at a time. Returns how many."""
-    deleted = 0
-    while count := runs.prune(KEEP_FINISHED_DAYS):
+    """Delete finished runs older than the retention in short transactions. Returns how many. May be cancelled."""
+    deleted, place = 0, runs.BEGINNING
+    while True:
+        count, reached = runs.prune(KEEP_FINISHED_DAYS, place, SLICE)
         deleted += count
-    return deleted
+        if reached is None:
+            return deleted
+        place = reached
+        progress.report(deleted, note=f"up to {reached[0]:%Y-%m-%d %H:%M}")

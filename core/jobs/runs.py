@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any, TypeVar
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import IntegrityError, InterfaceError, OperationalError, connection
 from kombu.utils.json import dumps, loads
 
 from core.errors import InvalidInput
@@ -26,6 +27,8 @@ from core.jobs.rules import (
 )
 
 T = TypeVar("T")
+LONG_QUEUE = 1000  # messages on Redis; as long as there are so many, none needs to be rung again
+UNKNOWN_FOR_SECONDS = 600
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,11 @@ class Ask:
     due_in: float | None = None  # seconds, by the database's clock
     expires_at: datetime | None = None
     expires_in: float | None = None
+    occurrence: uuid.UUID | None = None
+    retry_of: uuid.UUID | None = None
+    coalesce_key: str | None = None
+    exclusive: str | None = None
+    max_attempts: int | None = MAX_ATTEMPTS
 
     def due_now(self) -> bool:
         return not self.due_in and (self.due_at is None or self.due_at <= datetime.now(UTC))
@@ -59,6 +67,9 @@ class Claim:
     id: uuid.UUID
     fence: int
     attempts: int
+    max_attempts: int | None
+    trigger: Trigger
+    schedule_entry: str
     request_id: str
     requested_by: uuid.UUID | None
     queue: str
@@ -109,87 +120,112 @@ def surviving(statement: Callable[[], T]) -> T:
         return statement()
 
 
-_INSERT = """
-INSERT INTO jobs_taskrun (id, task, args, kwargs, options, queue, state, trigger, schedule_entry, requested_by_id,
-    request_id, parent, asked_at, due_at, expires_at, ring_at, attempts, fence, worker, error_class, error_text,
-    traceback)
-SELECT id, task, args::jsonb, kwargs::jsonb, options::jsonb, queue, 'pending', trigger, schedule_entry, requested_by,
-    request_id, parent, statement_timestamp(), COALESCE(due_at, statement_timestamp() + make_interval(secs => due_in)),
+_COLUMNS = (  # of an ask, with their types
+    *(("id", "uuid"), ("task", "text"), ("args", "jsonb"), ("kwargs", "jsonb"), ("options", "jsonb")),
+    *(("queue", "text"), ("trigger", "text"), ("schedule_entry", "text"), ("requested_by", "uuid")),
+    *(("request_id", "text"), ("parent", "uuid"), ("occurrence", "uuid"), ("retry_of", "uuid")),
+    *(("coalesce_key", "text"), ("exclusive", "text"), ("max_attempts", "int")),
+)
+_TIMES = (("due_at", "timestamptz"), ("due_in", "float8"), ("expires_at", "timestamptz"), ("expires_in", "float8"))
+_NAMES = ", ".join(name for name, _ in _COLUMNS)
+_INSERT = f"""
+INSERT INTO jobs_taskrun ({_NAMES.replace("requested_by", "requested_by_id")}, state, asked_at, due_at, expires_at,
+    ring_at, attempts, fence, worker, error_class, error_text, traceback, progress_note)
+SELECT {_NAMES}, 'pending', statement_timestamp(),
+    COALESCE(due_at, statement_timestamp() + make_interval(secs => due_in)),
     COALESCE(expires_at, statement_timestamp() + make_interval(secs => expires_in)),
-    COALESCE(due_at, statement_timestamp() + make_interval(secs => COALESCE(due_in, %s))), 0, 0, '', '', '', ''
-FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
-    %s::uuid[], %s::text[], %s::uuid[], %s::timestamptz[], %s::float8[], %s::timestamptz[], %s::float8[])
-  AS ask(id, task, args, kwargs, options, queue, trigger, schedule_entry, requested_by, request_id, parent, due_at,
-    due_in, expires_at, expires_in)
-ON CONFLICT (id) DO NOTHING
+    COALESCE(due_at, statement_timestamp() + make_interval(secs => COALESCE(due_in, %s))), 0, 0, '', '', '', '', ''
+FROM unnest({", ".join(f"%s::{kind}[]" for _, kind in _COLUMNS + _TIMES)})
+  AS ask({", ".join(name for name, _ in _COLUMNS + _TIMES)})
+ON CONFLICT DO NOTHING
 RETURNING id
-"""
+"""  # noqa: S608 - constants only
+_VALUES = attrgetter(*(name for name, _ in _COLUMNS + _TIMES))
 
 
 def insert(asks: Sequence[Ask]) -> set[uuid.UUID]:
-    """Write runs down in the caller's transaction. An id that is there already is the same ask and left alone.
+    """Write runs down in the caller's transaction. Returns the ids that are new.
 
-    Returns the ids that are new.
+    An id that is there already is the same ask and left alone; so is an ask whose coalesce key a pending run has.
     """
-    columns = zip(
-        *(
-            (a.id, a.task, a.args, a.kwargs, a.options, a.queue, a.trigger.value, a.schedule_entry)
-            + (a.requested_by, a.request_id, a.parent, a.due_at, a.due_in, a.expires_at, a.expires_in)
-            for a in asks
-        ),
-        strict=True,
-    )
+    parameters: list[Any] = [RING_AGAIN_SECONDS, *(list(column) for column in zip(*map(_VALUES, asks), strict=True))]
 
     def statement() -> set[uuid.UUID]:
         with connection.cursor() as cursor:
             cursor.execute(_INSERT, parameters)
             return {row[0] for row in cursor.fetchall()}
 
-    parameters: list[Any] = [RING_AGAIN_SECONDS, *(list(column) for column in columns)]
     return surviving(statement)
 
 
-_RETURNING = """RETURNING id, fence, attempts, request_id, requested_by_id, queue, args::text, kwargs::text,
-    options::text"""
+def insert_or_join(ask: Ask) -> tuple[uuid.UUID, bool]:
+    """Write a run down, or join the pending one with its coalesce key. Returns the id of either, and whether it is new.
 
-_CLAIM = f"""
+    A run that is joined cannot be taken before the caller's transaction is over, so it sees what the caller wrote.
+    """
+    while not insert([ask]):
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT id FROM jobs_taskrun WHERE id = %s OR coalesce_key = %s FOR SHARE", [ask.id, ask.coalesce_key]
+            )
+            row = cursor.fetchone()
+        if row:
+            return row[0], False
+    return ask.id, True
+
+
+_CLAIM = """
 UPDATE jobs_taskrun SET state = 'running', fence = fence + 1, attempts = attempts + 1, worker = %s, ring_at = NULL,
-    started_at = statement_timestamp(), lease_until = statement_timestamp() + make_interval(secs => %s)
-WHERE id = %s AND state IN ('pending', 'retrying')
-  AND (due_at IS NULL OR due_at <= statement_timestamp())
-  AND (expires_at IS NULL OR expires_at > statement_timestamp())
-{_RETURNING}
-"""  # noqa: S608 - constants only
+    coalesce_key = NULL, started_at = statement_timestamp(),
+    lease_until = statement_timestamp() + make_interval(secs => %s)
+WHERE id = (
+    SELECT id FROM jobs_taskrun AS run WHERE id = %s AND state IN ('pending', 'retrying')
+      AND (due_at IS NULL OR due_at <= statement_timestamp())
+      AND (expires_at IS NULL OR expires_at > statement_timestamp())
+      AND (exclusive IS NULL OR NOT EXISTS (
+        SELECT 1 FROM jobs_taskrun AS other WHERE other.exclusive = run.exclusive AND other.state = 'running'))
+    FOR UPDATE SKIP LOCKED)
+RETURNING id, fence, attempts, max_attempts, trigger, schedule_entry, request_id, requested_by_id, queue, args::text,
+    kwargs::text, options::text
+"""
 
-_CLAIM_BY_HAND = f"""
-INSERT INTO jobs_taskrun AS run (id, task, args, kwargs, options, queue, state, trigger, schedule_entry, request_id,
-    asked_at, started_at, lease_until, attempts, fence, worker, error_class, error_text, traceback)
-VALUES (%s, %s, %s::jsonb, %s::jsonb, %s::jsonb, %s, 'running', %s, %s, '', statement_timestamp(),
-    statement_timestamp(), statement_timestamp() + make_interval(secs => %s), 1, 1, %s, '', '', '')
-ON CONFLICT (id) DO UPDATE SET state = 'running', fence = run.fence + 1, attempts = run.attempts + 1,
-    worker = EXCLUDED.worker, ring_at = NULL, started_at = EXCLUDED.started_at, lease_until = EXCLUDED.lease_until
-WHERE run.state IN ('pending', 'retrying')
-  AND (run.due_at IS NULL OR run.due_at <= statement_timestamp())
-  AND (run.expires_at IS NULL OR run.expires_at > statement_timestamp())
-{_RETURNING}
-"""  # noqa: S608 - constants only
+_ALREADY_RUNNING = """
+UPDATE jobs_taskrun AS run SET state = 'skipped', ring_at = NULL, coalesce_key = NULL,
+    finished_at = statement_timestamp(), result = '{"status": "skipped", "reason": "already_running"}'
+WHERE id = %s AND state IN ('pending', 'retrying') AND (due_at IS NULL OR due_at <= statement_timestamp())
+  AND exclusive IS NOT NULL AND EXISTS (
+    SELECT 1 FROM jobs_taskrun AS other WHERE other.exclusive = run.exclusive AND other.state = 'running')
+"""
 
 
-def _claim(sql: str, parameters: Sequence[Any]) -> Claim | None:
+def claim(run_id: uuid.UUID, worker: str) -> Claim | None:
+    """Take a waiting run, or None when another has it, it is over, cancelled, not due or expired.
+
+    A run of which there may be one at a time, while another is being worked on, ends as skipped.
+    """
+
     def statement() -> tuple[Any, ...] | None:
         with connection.cursor() as cursor:
-            cursor.execute(sql, parameters)
+            cursor.execute(_CLAIM, [worker, LEASE_SECONDS, run_id])
             row: tuple[Any, ...] | None = cursor.fetchone()
+            if row is None:
+                cursor.execute(_ALREADY_RUNNING, [run_id])
             return row
 
-    row = surviving(statement)
+    try:
+        row = surviving(statement)
+    except IntegrityError:  # two of them at the same moment: this one is rung again, and skipped then
+        return None
     if row is None:
         return None
-    run_id, fence, attempts, request_id, requested_by, queue, args, kwargs, options = row
+    run_id, fence, attempts, most, trigger, entry, request_id, requested_by, queue, args, kwargs, options = row
     return Claim(
         id=run_id,
         fence=fence,
         attempts=attempts,
+        max_attempts=most,
+        trigger=Trigger(trigger),
+        schedule_entry=entry,
         request_id=request_id,
         requested_by=requested_by,
         queue=queue,
@@ -199,46 +235,53 @@ def _claim(sql: str, parameters: Sequence[Any]) -> Claim | None:
     )
 
 
-def claim(run_id: uuid.UUID, worker: str) -> Claim | None:
-    """Take a waiting run, or None when another has it, it is over, cancelled, not due or expired."""
-    return _claim(_CLAIM, [worker, LEASE_SECONDS, run_id])
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come, in units of its own."""
+
+    done: int
+    total: int | None
+    note: str
 
 
-def claim_by_hand(ask: Ask, worker: str) -> Claim | None:
-    """Take the run of a message that was published without the ledger, writing its row at the same time."""
-    return _claim(
-        _CLAIM_BY_HAND,
-        [ask.id, ask.task, ask.args, ask.kwargs, ask.options, ask.queue, ask.trigger.value, ask.schedule_entry]
-        + [LEASE_SECONDS, worker],
-    )
+def _change(claim: Claim, assignments: str, parameters: Sequence[Any]) -> State | None:
+    """Write the end of a claimed attempt. Returns the new state, or None when the claim is no longer ours: nothing was
+    written.
+    """
 
-
-def _change(claim: Claim, assignments: str, parameters: Sequence[Any]) -> bool:
-    """Write the end of a claimed attempt. False when the claim is no longer ours: nothing was written."""
-
-    def statement() -> bool:
+    def statement() -> State | None:
         with connection.cursor() as cursor:
             cursor.execute(
                 f"UPDATE jobs_taskrun SET {assignments}, lease_until = NULL "  # noqa: S608 - constants only
-                "WHERE id = %s AND fence = %s AND state = 'running'",
+                "WHERE id = %s AND fence = %s AND state = 'running' RETURNING state",
                 [*parameters, claim.id, claim.fence],
             )
-            return bool(cursor.rowcount)
+            row = cursor.fetchone()
+            return State(row[0]) if row else None
 
     return surviving(statement)
 
 
-def finish(claim: Claim, state: State, result: str, masked: tuple[str, str] | None) -> bool:
+def finish(
+    claim: Claim, state: State, result: str, masked: tuple[str, str] | None, progress: Progress | None
+) -> State | None:
     """Succeeded or skipped, with the result as JSON. `masked` replaces arguments that are personal data.
 
     What was to follow (links, chains) has been asked for in the same transaction and leaves the row with its arguments.
     """
-    args = ", args = %s::jsonb, kwargs = %s::jsonb" if masked else ""
+    more = ""
+    parameters: list[Any] = [state.value, result]
+    if masked:
+        more += ", args = %s::jsonb, kwargs = %s::jsonb"
+        parameters += masked
+    if progress:
+        more += ", progress_done = %s, progress_total = %s, progress_note = %s"
+        parameters += [progress.done, progress.total, progress.note]
     return _change(
         claim,
         "state = %s, result = %s::jsonb, finished_at = statement_timestamp(), error_class = '', error_text = '',"
-        " traceback = '', options = options - '{link,link_error,chain,chord}'::text[]" + args,
-        [state.value, result, *(masked or ())],
+        f" traceback = '', options = options - '{{link,link_error,chain,chord}}'::text[]{more}",
+        parameters,
     )
 
 
@@ -252,7 +295,7 @@ def stands(claim: Claim, state: State) -> bool:
         return cursor.fetchone() is not None
 
 
-def fail(claim: Claim, error: tuple[str, str, str]) -> bool:
+def fail(claim: Claim, error: tuple[str, str, str]) -> State | None:
     """Failed for good, with the error's class, text and traceback."""
     return _change(
         claim,
@@ -261,56 +304,98 @@ def fail(claim: Claim, error: tuple[str, str, str]) -> bool:
     )
 
 
-def retry(claim: Claim, seconds: float, error: tuple[str, str, str]) -> bool:
-    """Run again in so many seconds."""
-    when = "statement_timestamp() + make_interval(secs => %s)"
+_UNLESS_CANCELLED = (
+    "state = CASE WHEN cancel_asked_at IS NULL THEN %s ELSE 'cancelled' END,"
+    " ring_at = CASE WHEN cancel_asked_at IS NULL THEN statement_timestamp() + make_interval(secs => %s) END,"
+    " finished_at = CASE WHEN cancel_asked_at IS NOT NULL THEN statement_timestamp() END"
+)
+
+
+def retry(claim: Claim, seconds: float, error: tuple[str, str, str]) -> State | None:
+    """Run again in so many seconds, unless somebody asked to cancel."""
     return _change(
         claim,
-        f"state = 'retrying', due_at = {when}, ring_at = {when}, error_class = %s, error_text = %s, traceback = %s",
-        [seconds, seconds, *error],
+        f"{_UNLESS_CANCELLED}, due_at = statement_timestamp() + make_interval(secs => %s), error_class = %s,"
+        " error_text = %s, traceback = %s",
+        [State.RETRYING.value, seconds, seconds, *error],
     )
 
 
-def hand_back(claim: Claim) -> bool:
-    """Wait in line again, without having used up a try."""
-    return _change(
-        claim,
-        "state = 'pending', attempts = attempts - 1, ring_at = statement_timestamp() + make_interval(secs => %s)",
-        [RING_AGAIN_SECONDS],
-    )
+def hand_back(claim: Claim) -> State | None:
+    """Wait in line again, without having used up a try, unless somebody asked to cancel."""
+    return _change(claim, f"{_UNLESS_CANCELLED}, attempts = attempts - 1", [State.PENDING.value, RING_AGAIN_SECONDS])
 
 
-def extend(claims: Sequence[tuple[uuid.UUID, int]]) -> int:
-    """Keep the leases of runs that are being worked on. Returns how many are still ours."""
-    ids, fences = zip(*claims, strict=True)
+def stop(claim: Claim) -> State | None:
+    """Cancelled while it was being worked on."""
+    return _change(claim, "state = 'cancelled', finished_at = statement_timestamp()", [])
 
-    def statement() -> int:
+
+def extend(claims: Sequence[tuple[uuid.UUID, int, Progress | None]]) -> None:
+    """Keep the leases of runs that are being worked on, and write how far they have come."""
+    columns = [
+        (run_id, fence, progress and progress.done, progress and progress.total, progress and progress.note)
+        for run_id, fence, progress in claims
+    ]
+    parameters = [list(column) for column in zip(*columns, strict=True)]
+
+    def statement() -> None:
         with connection.cursor() as cursor:
             cursor.execute(
-                "UPDATE jobs_taskrun SET lease_until = statement_timestamp() + make_interval(secs => %s)"
-                " FROM unnest(%s::uuid[], %s::int[]) AS held(id, fence)"
+                "UPDATE jobs_taskrun SET lease_until = statement_timestamp() + make_interval(secs => %s),"
+                " progress_done = COALESCE(done, progress_done), progress_total = COALESCE(total, progress_total),"
+                " progress_note = COALESCE(note, progress_note)"
+                " FROM unnest(%s::uuid[], %s::int[], %s::bigint[], %s::bigint[], %s::text[])"
+                " AS held(id, fence, done, total, note)"
                 " WHERE jobs_taskrun.id = held.id AND jobs_taskrun.fence = held.fence AND state = 'running'",
-                [LEASE_SECONDS, list(ids), list(fences)],
+                [LEASE_SECONDS, *parameters],
             )
-            return int(cursor.rowcount)
+
+    surviving(statement)
+
+
+def asked_to_cancel(claims: Sequence[tuple[uuid.UUID, int]]) -> dict[tuple[uuid.UUID, int], bool]:
+    """For those of the claims that are still ours: whether somebody asked to cancel."""
+    ids, fences = zip(*claims, strict=True)
+
+    def statement() -> dict[tuple[uuid.UUID, int], bool]:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT run.id, run.fence, cancel_asked_at IS NOT NULL FROM jobs_taskrun AS run"
+                " JOIN unnest(%s::uuid[], %s::int[]) AS held(id, fence) USING (id, fence) WHERE state = 'running'",
+                [list(ids), list(fences)],
+            )
+            return {(run_id, fence): asked for run_id, fence, asked in cursor.fetchall()}
 
     return surviving(statement)
 
 
-def cancel(run_ids: Sequence[uuid.UUID], *, also_running: bool = False) -> int:
-    """Cancel those of the runs that nobody has taken, or also those being worked on. Returns how many."""
+def cancel(run_ids: Sequence[uuid.UUID], *, also_running: bool = False) -> list[tuple[uuid.UUID, dict[str, Any]]]:
+    """Cancel those of the runs that nobody has taken, or also those being worked on. Returns their ids and options."""
     states = [State.PENDING, State.RETRYING, *([State.RUNNING] if also_running else [])]
 
-    def statement() -> int:
+    def statement() -> list[tuple[uuid.UUID, dict[str, Any]]]:
         with connection.cursor() as cursor:
             cursor.execute(
                 "UPDATE jobs_taskrun SET state = 'cancelled', ring_at = NULL, lease_until = NULL,"
-                " finished_at = statement_timestamp() WHERE id = ANY (%s) AND state = ANY (%s)",
+                " coalesce_key = NULL, finished_at = statement_timestamp()"
+                " WHERE id = ANY (%s) AND state = ANY (%s) RETURNING id, options::text",
                 [list(run_ids), [state.value for state in states]],
             )
-            return int(cursor.rowcount)
+            return [(run_id, loads(options)) for run_id, options in cursor.fetchall()]
 
     return surviving(statement)
+
+
+def ask_to_cancel(run_id: uuid.UUID) -> bool:
+    """Ask a run that is being worked on to stop. False when it is not."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE jobs_taskrun SET cancel_asked_at = COALESCE(cancel_asked_at, statement_timestamp())"
+            " WHERE id = %s AND state = 'running'",
+            [run_id],
+        )
+        return bool(cursor.rowcount)
 
 
 _RECOVER = """
@@ -319,9 +404,9 @@ WITH lost AS (
     ORDER BY lease_until LIMIT 500 FOR UPDATE SKIP LOCKED
 )
 UPDATE jobs_taskrun AS run SET
-    state = CASE WHEN attempts < %s THEN 'pending' ELSE 'failed' END,
-    ring_at = CASE WHEN attempts < %s THEN statement_timestamp() END,
-    finished_at = CASE WHEN attempts < %s THEN NULL ELSE statement_timestamp() END,
+    state = CASE WHEN cancel_asked_at IS NULL THEN 'pending' ELSE 'cancelled' END,
+    ring_at = CASE WHEN cancel_asked_at IS NULL THEN statement_timestamp() END,
+    finished_at = CASE WHEN cancel_asked_at IS NOT NULL THEN statement_timestamp() END,
     error_class = 'WorkerLost',
     error_text = 'The worker ' || worker || ' stopped before this run was over.',
     lease_until = NULL
@@ -331,9 +416,11 @@ RETURNING run.id, run.queue, run.state
 
 
 def recover_lost() -> list[tuple[uuid.UUID, str, str]]:
-    """Give runs whose worker is gone back to the line, or up when their tries are used: id, queue and new state."""
+    """Give runs whose worker is gone back to the line: id, queue and new state. Who takes a run whose tries are used up
+    fails it in the ordinary way.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(_RECOVER, [MAX_ATTEMPTS] * 3)
+        cursor.execute(_RECOVER)
         return list(cursor.fetchall())
 
 
@@ -351,6 +438,7 @@ WITH unheard AS (
 )
 UPDATE jobs_taskrun AS run SET
     state = CASE WHEN expired THEN 'skipped' ELSE state END,
+    coalesce_key = CASE WHEN NOT expired THEN coalesce_key END,
     finished_at = CASE WHEN expired THEN statement_timestamp() END,
     error_text = CASE WHEN expired THEN 'Not run: its time to run was over (expires).' ELSE error_text END,
     ring_at = CASE WHEN NOT expired THEN statement_timestamp() + make_interval(secs => %s) END
@@ -362,9 +450,11 @@ RETURNING run.id, run.task, run.queue, run.state, run.options::text
 def unheard(queue: str, *, on_redis: int, limit: int = 500) -> list[Bell]:
     """Runs of a queue that are due, that nobody has taken and that should be announced now.
 
-    As many as are missing among the `on_redis` messages of the queue, so a long queue is not doubled and what Redis
-    has lost is not hidden behind it.
+    As many as are missing among the `on_redis` messages of the queue, so a queue is not doubled and what Redis has lost
+    is not hidden behind it. While Redis has many, nobody waits for lack of bells, and counting would cost too much.
     """
+    if on_redis >= LONG_QUEUE:
+        return []
     with connection.cursor() as cursor:
         cursor.execute(_WAITING, [queue, on_redis + limit])
         missing = min(cursor.fetchone()[0] - on_redis, limit)
@@ -381,20 +471,42 @@ def unheard(queue: str, *, on_redis: int, limit: int = 500) -> list[Bell]:
 
 _LOOK = """
 SELECT EXISTS (SELECT 1 FROM jobs_taskrun WHERE state = 'running' AND lease_until < statement_timestamp()),
+  EXISTS (SELECT 1 FROM jobs_scheduleentry WHERE next_at <= statement_timestamp()),
   ARRAY (SELECT name FROM unnest(%s::text[]) AS name WHERE EXISTS (
     SELECT 1 FROM jobs_taskrun WHERE queue = name AND ring_at IS NOT NULL AND ring_at <= statement_timestamp()))
 """
 
 
-def look(queues: Sequence[str]) -> tuple[bool, list[str]]:
-    """Whether runs have lost their worker, and the queues with a run that is due and not taken.
+def look(queues: Sequence[str]) -> tuple[bool, bool, list[str]]:
+    """Whether runs have lost their worker, whether the schedule has something due, and the queues with a run that is
+    due and not taken.
 
-    One cheap statement over two partial indexes: all that an idle sweep costs.
+    One cheap statement over partial indexes: all that an idle sweep costs.
     """
     with connection.cursor() as cursor:
         cursor.execute(_LOOK, [list(queues)])
-        lost, waiting = cursor.fetchone()
-        return lost, waiting
+        lost, due, waiting = cursor.fetchone()
+        return lost, due, waiting
+
+
+def fail_unknown(known: Sequence[str]) -> list[tuple[uuid.UUID, str, str]]:
+    """Fail due runs whose task has not been known here for a while: id, task name and schedule entry.
+
+    For a while, because in the middle of a deploy the newer workers know tasks that the older ones do not.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE jobs_taskrun SET state = 'failed', ring_at = NULL, coalesce_key = NULL,"
+            " finished_at = statement_timestamp(), error_class = 'UnknownTask',"
+            " error_text = 'No worker knows the task ' || task || '. Was it renamed or removed?"
+            " Ask for it again under its present name:'"
+            " ' manage.py runs retry ' || id || ' --task NAME'"
+            " WHERE ring_at < statement_timestamp() + make_interval(secs => %s) AND task <> ALL (%s)"
+            " AND COALESCE(due_at, asked_at) < statement_timestamp() - make_interval(secs => %s)"
+            " RETURNING id, task, schedule_entry",
+            [RING_AGAIN_SECONDS + 1, list(known), UNKNOWN_FOR_SECONDS],
+        )
+        return list(cursor.fetchall())
 
 
 def bell_of(run_id: uuid.UUID, task: str, queue: str, options: dict[str, Any]) -> Bell:
@@ -405,13 +517,28 @@ def bell_of(run_id: uuid.UUID, task: str, queue: str, options: dict[str, Any]) -
     return Bell(id=run_id, task=task, queue=queue, **known)
 
 
-def prune(older_than_days: int, limit: int = 1000) -> int:
-    """Delete finished runs past their retention, at most `limit` in one short transaction. Returns how many."""
+Place = tuple[datetime, uuid.UUID]  # where a walk through the table has come to
+
+_PRUNE = """
+WITH slice AS (
+    SELECT ctid, asked_at, id, finished_at FROM jobs_taskrun
+    WHERE asked_at < statement_timestamp() - make_interval(days => %s) AND (asked_at, id) > (%s, %s)
+    ORDER BY asked_at, id LIMIT %s),
+  gone AS (
+    DELETE FROM jobs_taskrun USING slice WHERE jobs_taskrun.ctid = slice.ctid
+      AND jobs_taskrun.finished_at < statement_timestamp() - make_interval(days => %s) RETURNING 1)
+SELECT (SELECT count(*) FROM gone), asked_at, id FROM slice ORDER BY asked_at DESC, id DESC LIMIT 1
+"""
+BEGINNING: Place = (datetime(2000, 1, 1, tzinfo=UTC), uuid.UUID(int=0))
+
+
+def prune(older_than_days: int, after: Place, limit: int) -> tuple[int, Place | None]:
+    """Delete finished runs past their retention: one short transaction over at most `limit` rows, oldest ask first.
+
+    Returns how many were deleted and where to go on; None when there is nothing more. Going on there passes over what
+    was deleted, so that each slice costs the same.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(
-            "DELETE FROM jobs_taskrun WHERE ctid = ANY (ARRAY(SELECT ctid FROM jobs_taskrun"
-            " WHERE finished_at < statement_timestamp() - make_interval(days => %s) LIMIT %s"
-            " FOR UPDATE SKIP LOCKED))",
-            [older_than_days, limit],
-        )
-        return int(cursor.rowcount)
+        cursor.execute(_PRUNE, [older_than_days, *after, limit, older_than_days])
+        row = cursor.fetchone()
+        return (row[0], (row[1], row[2])) if row else (0, None)

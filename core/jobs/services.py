@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
+import structlog
 from celery import current_app
+from celery.app.task import Context
 from celery.result import AsyncResult
 from django.db import transaction
+from redis.exceptions import RedisError
 
 from core.errors import InvalidInput
 from core.jobs import bell, runs
 from core.jobs.task import LedgerTask
+
+log = structlog.get_logger(__name__)
 
 
 def task_named(name: str) -> LedgerTask:
@@ -28,9 +34,18 @@ def enqueue(name: str, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
     return task_named(name).apply_async(args, kwargs)
 
 
+def enqueue_coalesced(name: str, key: str, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
+    """Ask for one run, or join the pending one of this task with the same key: for work that is the same however often
+    it was asked for. A run that is joined starts after the surrounding transaction, so it sees what was written there.
+    """
+    return task_named(name).apply_async(args, kwargs, coalesce=key)
+
+
 def enqueue_many(name: str, calls: Iterable[tuple[Sequence[Any], Mapping[str, Any]]]) -> list[str]:
     """Ask for many runs of one task in one statement and one batch of bells. Returns the run ids."""
     task = task_named(name)
+    if not task.in_ledger:
+        raise InvalidInput(f"{name} keeps no rows. Ask for each run by itself.")
     asks = []
     for args, kwargs in calls:
         if task.typing:
@@ -41,3 +56,12 @@ def enqueue_many(name: str, calls: Iterable[tuple[Sequence[Any], Mapping[str, An
         bells = [runs.bell_of(ask.id, ask.task, ask.queue, {}) for ask in asks]
         transaction.on_commit(lambda: bell.ring(bells), robust=True)
     return [str(ask.id) for ask in asks]
+
+
+def tell_cancelled(run_id: uuid.UUID, options: dict[str, Any]) -> None:
+    """Have who waits for the result of a cancelled run, and the chord that counts it, hear of it."""
+    request = Context(id=str(run_id), chord=options.get("chord"), group=options.get("group_id"))
+    try:
+        current_app.backend.mark_as_revoked(str(run_id), "cancelled", request=request)
+    except (RedisError, OSError) as error:  # the row says so in any case
+        log.warning("cancelled_not_told", task_id=str(run_id), error=type(error).__name__)

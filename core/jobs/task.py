@@ -4,12 +4,16 @@
     def remind(phone: str) -> dict[str, int]: ...
 
 `lane` is the queue. `personal` names arguments that are masked wherever they are shown, and in the row once the run
-has succeeded. `in_ledger=False` is for cheap internals that are harmless when lost or doubled: no row, only a hint.
+has succeeded. `atomic=True` is for a task that touches PostgreSQL alone: its body and its end are one transaction, so
+no effect can double. `once_at_a_time=True`: a call without arguments ends as skipped while another is being worked on
+(domain.md C7). `takes_due_time=True`: a scheduled run gets its due time as `as_of` (C9). `max_retries` counts all
+kinds of retries. `in_ledger=False` is for cheap internals that are harmless when lost or doubled: no row, only a hint.
 """
 
 from __future__ import annotations
 
 import inspect
+import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -27,9 +31,11 @@ from django.utils.dateparse import parse_datetime
 
 from core.errors import DomainError, InvalidInput
 from core.jobs import failures
+from core.jobs.failures import ClaimLostError, RunCancelled
 from core.jobs.rules import Again, GiveUp, State, Trigger, after_failure
 
 if TYPE_CHECKING:
+    from core.jobs.leases import Held
     from core.jobs.runs import Ask, Claim
 
 log = structlog.get_logger(__name__)
@@ -54,8 +60,8 @@ class HandBack(Exception):
     """
 
 
-class ClaimLostError(Ignore):
-    """Another worker has the run by now, or will: what this one found out must not be written over it."""
+class WorkerLost(Exception):
+    """The last try of this run ended with its worker."""
 
 
 class ArgumentsDoNotFit(DomainError):
@@ -77,6 +83,9 @@ class LedgerTask(DjangoTask[Any, Any]):
     in_ledger = True
     lane = "default"
     personal: tuple[str, ...] = ()
+    atomic = False
+    once_at_a_time = False
+    takes_due_time = False
 
     @classmethod
     def on_bound(cls, app: Any) -> None:  # noqa: ARG003 - Celery's signature
@@ -99,7 +108,8 @@ class LedgerTask(DjangoTask[Any, Any]):
         **options: Any,
     ) -> AsyncResult[Any]:
         """Ask for a run, as Celery documents it. The ask is a row in the caller's transaction; Redis hears of it on
-        commit. A broker that is away neither raises nor blocks.
+        commit. A broker that is away neither raises nor blocks. With `coalesce="key"` the ask joins a pending run of
+        this task with the same key, if there is one, and the result is that run's.
 
         Raises TypeError when the arguments do not fit the signature, InvalidInput when they are not JSON or the
         task id is not a UUID, and the database's error when the row cannot be written.
@@ -119,10 +129,20 @@ class LedgerTask(DjangoTask[Any, Any]):
             transaction.on_commit(lambda: bell.hint(self.name, *message), robust=True)
             return self._result(task_id, options)
         ask = self.ask(args, kwargs, task_id, {"link": link, "link_error": link_error} | options)
-        if runs.insert([ask]) and ask.due_now():
+        if ask.trigger == Trigger.SCHEDULE:
+            return self._hint_of_beat(ask)
+        run_id, new = runs.insert_or_join(ask)
+        if new and ask.due_now():
             announced = runs.bell_of(ask.id, ask.task, ask.queue, options)
             transaction.on_commit(lambda: bell.ring([announced]), robust=True)
-        return self._result(str(ask.id), options)
+        return self._result(str(run_id), options)
+
+    def _hint_of_beat(self, ask: Ask) -> AsyncResult[Any]:
+        """Beat says that an entry may be due. Which of its times is, and whether it has been run, the ledger knows."""
+        from core.jobs import occurrences
+
+        run_ids = occurrences.heed(ask.schedule_entry)
+        return self.AsyncResult(str(run_ids[-1] if run_ids else ask.id))
 
     def ask(
         self,
@@ -144,6 +164,10 @@ class LedgerTask(DjangoTask[Any, Any]):
         entry = (options.get("headers") or {}).get("periodic_task_name", "")
         parent = self.app.current_worker_task
         context = structlog.contextvars.get_contextvars()
+        if entry:  # from beat, or from a person in the administration of the schedule
+            trigger = Trigger.OPERATOR if context.get("request_id") else Trigger.SCHEDULE
+        else:
+            trigger = Trigger.TASK if parent else Trigger.REQUEST
         expires = options.get("expires", self.expires)
         queue = options.get("queue") or self.lane
         queue = getattr(queue, "name", queue)
@@ -156,7 +180,7 @@ class LedgerTask(DjangoTask[Any, Any]):
             kwargs=to_json(dict(kwargs or {}), f"An argument of {self.name}"),
             options=to_json(kept, f"An option of {self.name}"),
             queue=queue,
-            trigger=Trigger.SCHEDULE if entry else Trigger.TASK if parent else Trigger.REQUEST,
+            trigger=trigger,
             schedule_entry=entry,
             requested_by=_as_uuid(context["user_id"]) if context.get("user_id") else None,
             request_id=str(context.get("request_id", ""))[:64],
@@ -165,6 +189,9 @@ class LedgerTask(DjangoTask[Any, Any]):
             due_in=_seconds(options.get("countdown")),
             expires_at=_moment(expires),
             expires_in=_seconds(expires),
+            coalesce_key=f"{self.name}:{options['coalesce']}" if options.get("coalesce") else None,
+            exclusive=self.name if self.once_at_a_time and not args and not kwargs else None,
+            max_attempts=None if self.max_retries is None else self.max_retries + 1,
         )
 
     def _result(self, task_id: str, options: Mapping[str, Any]) -> AsyncResult[Any]:
@@ -242,10 +269,13 @@ class LedgerTask(DjangoTask[Any, Any]):
         queue = (request.delivery_info or {}).get("routing_key") or self.lane
         entry = request.get("periodic_task_name")
         options |= {"queue": queue, "headers": {"periodic_task_name": entry} if entry else {}}
-        trigger = Trigger.SCHEDULE if entry else Trigger.BY_HAND
-        ask = replace(self.ask(args, kwargs, request.id, options), trigger=trigger)
+        ask = self.ask(args, kwargs, request.id, options)
         try:
-            return runs.claim_by_hand(ask, worker)
+            if ask.trigger == Trigger.SCHEDULE:
+                self._hint_of_beat(ask)
+                raise Ignore
+            runs.insert([replace(ask, trigger=Trigger.BY_HAND)])
+            return runs.claim(ask.id, worker)
         except (OperationalError, InterfaceError) as error:
             log.warning("claim_without_database", error=type(error).__name__)
             time.sleep(1)  # only the message knows of this run: back into its queue
@@ -263,35 +293,57 @@ class LedgerTask(DjangoTask[Any, Any]):
             context["user_id"] = str(claim.requested_by)
         with (
             structlog.contextvars.bound_contextvars(task=self.name, task_id=str(claim.id), **context),
-            keeper.keep(claim),
+            keeper.keep(claim) as held,
         ):
             try:
-                self._check_fit(claim)
-                value = self.run(*claim.args, **claim.kwargs)
-                self._succeed(claim, value)
+                return self._run_to_its_end(claim, held)
             except ClaimLostError:
+                log.warning("claim_lost", fence=claim.fence)
                 raise
+            except RunCancelled:
+                self._write(claim, State.CANCELLED, lambda: runs.stop(claim))
+                self._tell_cancelled()
             except HandBack:
-                self._write(claim, State.PENDING, lambda: runs.hand_back(claim))
+                if self._write(claim, State.PENDING, lambda: runs.hand_back(claim)) == State.CANCELLED:
+                    self._tell_cancelled()
                 self._ring_again(claim)
                 raise Ignore from None
             except Retry as again:
                 self._try_again(claim, _seconds_until(again.when), again.exc or again)
             except (Ignore, Reject):
-                self._write(claim, State.SKIPPED, lambda: runs.finish(claim, State.SKIPPED, "null", None))
+                self._write(claim, State.SKIPPED, lambda: runs.finish(claim, State.SKIPPED, "null", None, None))
                 raise
             except Exception as error:  # noqa: BLE001 - every failure is judged, kept and raised
                 # `throws` are errors the task expects; `retries_used_up` is its own limit, by self.retry()
                 final = getattr(request, "retries_used_up", False) or isinstance(error, tuple(self.throws or ()))
-                decision = GiveUp() if final else after_failure(error, claim.attempts)
+                most = claim.max_attempts or sys.maxsize
+                decision = GiveUp() if final else after_failure(error, claim.attempts, most=most)
                 if isinstance(decision, Again):
                     self._try_again(claim, decision.seconds, error)
-                told = failures.told(error)
-                self._write(claim, State.FAILED, lambda: runs.fail(claim, told))
+                self._fail(claim, error)
                 raise failures.safe(error) from None
-            return value
 
-    def _succeed(self, claim: Claim, value: Any) -> None:
+    def _run_to_its_end(self, claim: Claim, held: Held) -> Any:
+        from django.db import transaction
+
+        if claim.attempts > (claim.max_attempts or sys.maxsize):
+            raise WorkerLost("The worker stopped before this run was over, at every try it had.")
+        self._check_fit(claim)
+        if not self.atomic:
+            value = self.run(*claim.args, **claim.kwargs)
+            self._write(claim, self._end_of(value), lambda: self._end(claim, held, value))
+        else:
+            with transaction.atomic():
+                value = self.run(*claim.args, **claim.kwargs)
+                if not self._end(claim, held, value):
+                    raise ClaimLostError
+        self.request.update(callbacks=None, chain=None)  # asked for already
+        return value
+
+    def _end_of(self, value: Any) -> State:
+        return State.SKIPPED if isinstance(value, dict) and value.get("status") == "skipped" else State.SUCCEEDED
+
+    def _end(self, claim: Claim, held: Held, value: Any) -> State | None:
         """Write the result, and with it, in one transaction, what Celery would only ask for afterwards: links and the
         next step of a chain. A crash between the two would lose them.
         """
@@ -302,27 +354,42 @@ class LedgerTask(DjangoTask[Any, Any]):
         request = self.request
         result = runs.to_json(value, f"The result of {self.name}")
         masked = self._masked(claim) if self.personal else None
-        skipped = isinstance(value, dict) and value.get("status") == "skipped"
-        state = State.SKIPPED if skipped else State.SUCCEEDED
+        with transaction.atomic():
+            written = runs.finish(claim, self._end_of(value), result, masked, held.progress)
+            if written:
+                follow: dict[str, Any] = {"parent_id": request.id, "root_id": request.root_id or request.id}
+                for link in request.callbacks or ():
+                    self.app.signature(link).apply_async((value,), **follow)
+                if request.chain:
+                    following, rest = self.app.signature(request.chain[-1]), request.chain[:-1]
+                    following.apply_async((value,), chain=rest, **follow)
+            return written
 
-        def end() -> bool:
+    def _fail(self, claim: Claim, error: BaseException) -> None:
+        from django.db import transaction
+
+        from core.jobs import notices, runs
+
+        told = failures.told(error)
+
+        def end() -> State | None:
             with transaction.atomic():
-                written = runs.finish(claim, state, result, masked)
-                if written:
-                    follow: dict[str, Any] = {"parent_id": request.id, "root_id": request.root_id or request.id}
-                    for link in request.callbacks or ():
-                        self.app.signature(link).apply_async((value,), **follow)
-                    if request.chain:
-                        following, rest = self.app.signature(request.chain[-1]), request.chain[:-1]
-                        following.apply_async((value,), chain=rest, **follow)
+                written = runs.fail(claim, told)
+                if written and claim.schedule_entry:
+                    notices.scheduled_task_failed(self.name, claim.id)
                 return written
 
-        self._write(claim, state, end)
-        request.update(callbacks=None, chain=None)  # asked for already
+        self._write(claim, State.FAILED, end)
 
-    def _write(self, claim: Claim, state: State, write: Callable[[], bool]) -> None:
+    def _tell_cancelled(self) -> NoReturn:
+        """Who waits for the result, and the chord that counts it, hear of it."""
+        request = self.request
+        self.backend.mark_as_revoked(str(request.id), "cancelled", request=request)
+        raise Ignore
+
+    def _write(self, claim: Claim, state: State, write: Callable[[], State | None]) -> State:
         """Write the end of an attempt, for a while also against a database that is away. What cannot be written is left
-        to the lease: the run is tried again.
+        to the lease: the run is tried again. Returns the state that the row has now.
         """
         from django.db import InterfaceError, OperationalError, connection
 
@@ -332,10 +399,11 @@ class LedgerTask(DjangoTask[Any, Any]):
             if attempt:
                 time.sleep(1)
             try:
+                if written := write():
+                    return written
                 # after a commit whose answer was lost the row says already what was to be written
-                if write() or (attempt and runs.stands(claim, state)):
-                    return
-                log.warning("claim_lost", fence=claim.fence)
+                if attempt and runs.stands(claim, state):
+                    return state
                 raise ClaimLostError
             except (OperationalError, InterfaceError) as error:
                 connection.close()
@@ -346,7 +414,8 @@ class LedgerTask(DjangoTask[Any, Any]):
         from core.jobs import runs
 
         told = failures.told(error)
-        self._write(claim, State.RETRYING, lambda: runs.retry(claim, seconds, told))
+        if self._write(claim, State.RETRYING, lambda: runs.retry(claim, seconds, told)) == State.CANCELLED:
+            self._tell_cancelled()
         raise Retry(exc=failures.safe(error) if isinstance(error, Exception) else None, when=seconds) from None
 
     def _ring_again(self, claim: Claim) -> None:

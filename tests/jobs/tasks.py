@@ -74,3 +74,8 @@ def ask_another(self: Any) -> str:
 @shared_task(base=LedgerTask, in_ledger=False, ignore_result=True)
 def only_a_hint(row_id: str) -> None:
     calls.append(row_id)
+
+
+@shared_task(base=LedgerTask, takes_due_time=True)
+def dated(as_of: str | None = None) -> None:
+    calls.append(as_of)

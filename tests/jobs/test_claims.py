@@ -14,7 +14,7 @@ from django.db import connection
 from core import clock
 from core.jobs import leases, retention, runs
 from core.jobs.models import TaskRun
-from core.jobs.rules import LEASE_SECONDS, MAX_ATTEMPTS, State, Trigger
+from core.jobs.rules import LEASE_SECONDS, MAX_ATTEMPTS, State
 from core.jobs.runs import Ask, Claim
 
 pytestmark = pytest.mark.django_db
@@ -55,10 +55,10 @@ def lose(claim: Claim) -> None:
     TaskRun.objects.filter(pk=claim.id).update(lease_until=clock.now() - timedelta(seconds=1))
 
 
-ENDS: list[tuple[str, Callable[[Claim], bool], str]] = [
-    ("succeeded", lambda claim: runs.finish(claim, State.SUCCEEDED, "3", None), "succeeded"),
-    ("skipped", lambda claim: runs.finish(claim, State.SKIPPED, "null", None), "skipped"),
-    ("masked", lambda claim: runs.finish(claim, State.SUCCEEDED, "3", ('["***"]', "{}")), "succeeded"),
+ENDS: list[tuple[str, Callable[[Claim], State | None], str]] = [
+    ("succeeded", lambda claim: runs.finish(claim, State.SUCCEEDED, "3", None, None), "succeeded"),
+    ("skipped", lambda claim: runs.finish(claim, State.SKIPPED, "null", None, None), "skipped"),
+    ("masked", lambda claim: runs.finish(claim, State.SUCCEEDED, "3", ('["***"]', "{}"), None), "succeeded"),
     ("failed", lambda claim: runs.fail(claim, ERROR), "failed"),
     ("retrying", lambda claim: runs.retry(claim, 60, ERROR), "retrying"),
     ("handed back", runs.hand_back, "pending"),
@@ -87,7 +87,6 @@ def test_a_claim_does_not_show_its_arguments_when_printed() -> None:
 def test_a_run_that_is_taken_cannot_be_taken() -> None:
     claim = taken()
     assert runs.claim(claim.id, "w2@test") is None
-    assert runs.claim_by_hand(ask(id=claim.id), "w2@test") is None
     assert row(claim).worker == "w1@test"
 
 
@@ -96,7 +95,7 @@ def test_an_unknown_run_cannot_be_taken() -> None:
 
 
 @ends
-def test_each_end_is_written_once(end: Callable[[Claim], bool], state: str) -> None:
+def test_each_end_is_written_once(end: Callable[[Claim], State | None], state: str) -> None:
     claim = taken()
     assert end(claim)
     assert row(claim).state == state
@@ -105,7 +104,7 @@ def test_each_end_is_written_once(end: Callable[[Claim], bool], state: str) -> N
 
 
 @ends
-def test_a_worker_that_lost_its_run_cannot_end_it(end: Callable[[Claim], bool], state: str) -> None:
+def test_a_worker_that_lost_its_run_cannot_end_it(end: Callable[[Claim], State | None], state: str) -> None:
     late = taken()
     lose(late)
     runs.recover_lost()
@@ -120,39 +119,22 @@ def test_a_worker_that_lost_its_run_cannot_end_it(end: Callable[[Claim], bool], 
 
 @ends
 @pytest.mark.parametrize("final", ["succeeded", "failed", "cancelled", "skipped"])
-def test_final_is_final_for_the_table_too(end: Callable[[Claim], bool], state: str, final: str) -> None:
+def test_final_is_final_for_the_table_too(end: Callable[[Claim], State | None], state: str, final: str) -> None:
     claim = taken()
     TaskRun.objects.update(state=final, finished_at=clock.now(), lease_until=None)
     assert not end(claim)
-    assert runs.extend([(claim.id, claim.fence)]) == 0
+    runs.extend([(claim.id, claim.fence, None)])
+    assert runs.asked_to_cancel([(claim.id, claim.fence)]) == {}
     assert runs.claim(claim.id, "w2@test") is None
-    assert runs.claim_by_hand(ask(id=claim.id), "w2@test") is None
     assert runs.recover_lost() == []
     assert row(claim).state == final
 
 
-def test_a_run_without_a_row_gets_one_when_it_is_taken() -> None:
-    claim = runs.claim_by_hand(ask(trigger=Trigger.BY_HAND), "w1@test")
-    assert claim
-    assert (claim.args, claim.fence, claim.attempts) == ([1], 1, 1)
-    assert (row(claim).state, row(claim).trigger) == ("running", "by_hand")
-
-
-def test_a_message_by_hand_with_the_id_of_a_waiting_run_takes_that_run() -> None:
-    run = asked(args="[7]")
-    claim = runs.claim_by_hand(ask(id=run.pk, args="[8]", trigger=Trigger.BY_HAND), "w1@test")
-    assert claim
-    assert claim.args == [7], "what was asked stands"
-    assert TaskRun.objects.count() == 1
-
-
-@pytest.mark.parametrize("way", ["by its bell", "by hand"])
 @pytest.mark.parametrize("case", ["not due", "expired"])
-def test_a_run_is_not_taken_before_its_time_or_after_it(way: str, case: str) -> None:
+def test_a_run_is_not_taken_before_its_time_or_after_it(case: str) -> None:
     moment = clock.now() + timedelta(minutes=5 if case == "not due" else -5)
     run = asked(**{"due_at" if case == "not due" else "expires_at": moment})
-    claim = runs.claim(run.pk, "w@test") if way == "by its bell" else runs.claim_by_hand(ask(id=run.pk), "w@test")
-    assert claim is None
+    assert runs.claim(run.pk, "w@test") is None
     run.refresh_from_db()
     assert run.state == "pending"
 
@@ -185,7 +167,8 @@ def test_extending_keeps_what_is_still_ones_own() -> None:
     lose(mine)
     lose(lost)
     TaskRun.objects.filter(pk=lost.id).update(fence=9)
-    assert runs.extend([(mine.id, mine.fence), (lost.id, lost.fence)]) == 1
+    runs.extend([(mine.id, mine.fence, None), (lost.id, lost.fence, None)])
+    assert runs.asked_to_cancel([(mine.id, mine.fence), (lost.id, lost.fence)]) == {(mine.id, mine.fence): False}
     kept = row(mine).lease_until
     assert kept
     assert kept > clock.now()
@@ -204,18 +187,17 @@ def test_a_lost_run_goes_back_in_line_and_may_be_rung_at_once() -> None:
     assert runs.recover_lost() == []
 
 
-def test_a_run_that_loses_its_worker_every_time_fails_in_the_end() -> None:
+def test_a_run_that_loses_its_worker_every_time_is_given_back_every_time() -> None:
+    """Who takes it after its last try fails it: tests/jobs/test_running.py."""
     run = asked()
     for attempt in range(1, MAX_ATTEMPTS + 1):
         claim = runs.claim(run.pk, f"w{attempt}@gone")
         assert claim
-        assert claim.attempts == attempt
+        assert (claim.attempts, claim.max_attempts) == (attempt, MAX_ATTEMPTS)
         lose(claim)
         runs.recover_lost()
     run.refresh_from_db()
-    assert (run.state, run.error_class, run.attempts) == ("failed", "WorkerLost", 4)
-    assert run.finished_at
-    assert runs.claim(run.pk, "w@test") is None
+    assert (run.state, run.error_class, run.attempts) == ("pending", "WorkerLost", 4)
 
 
 def test_success_after_a_lost_worker_leaves_no_error() -> None:
@@ -224,17 +206,16 @@ def test_success_after_a_lost_worker_leaves_no_error() -> None:
     runs.recover_lost()
     again = runs.claim(claim.id, "w2@test")
     assert again
-    runs.finish(again, State.SUCCEEDED, "1", None)
+    runs.finish(again, State.SUCCEEDED, "1", None, None)
     assert (row(again).error_class, row(again).error_text) == ("", "")
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("how", ["claim", "by hand", "recover"])
+@pytest.mark.parametrize("how", ["claim", "recover"])
 def test_of_many_workers_at_once_exactly_one_gets_it(how: str) -> None:
     """Eight threads with connections of their own start in the same moment."""
-    run = ask(trigger=Trigger.BY_HAND)
-    if how != "by hand":
-        runs.insert([run])
+    run = ask()
+    runs.insert([run])
     if how == "recover":
         lost = runs.claim(run.id, "gone@test")
         assert lost
@@ -247,8 +228,6 @@ def test_of_many_workers_at_once_exactly_one_gets_it(how: str) -> None:
             gate.wait()
             if how == "claim":
                 got.append(runs.claim(run.id, f"w{number}@test"))
-            elif how == "by hand":
-                got.append(runs.claim_by_hand(run, f"w{number}@test"))
             else:
                 got.append(runs.recover_lost() or None)
         finally:
@@ -267,9 +246,8 @@ def test_of_many_workers_at_once_exactly_one_gets_it(how: str) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_a_run_longer_than_its_lease_is_kept_by_the_resident_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "EVERY_SECONDS", 0.1)
-    keeper = leases.Keeper()
     claim = taken()
-    with keeper.keep(claim):
+    with leases.keeper.keep(claim) as held:
         lose(claim)
         for _ in range(100):
             if (row(claim).lease_until or clock.now()) > clock.now() + timedelta(seconds=5):
@@ -277,7 +255,7 @@ def test_a_run_longer_than_its_lease_is_kept_by_the_resident_thread(monkeypatch:
             threading.Event().wait(0.05)
         else:
             pytest.fail("the lease was not extended within 5 s")
-    assert claim not in keeper.held
+    assert held not in leases._resident.held
     lose(claim)
     threading.Event().wait(1.5)
     assert runs.recover_lost() == [(claim.id, "default", "pending")], "a run that is over is not kept"
@@ -296,18 +274,19 @@ def test_a_connection_that_died_between_two_tasks_is_made_anew() -> None:
     other.close()
     claim = runs.claim(run.pk, "w@test")
     assert claim
-    assert runs.finish(claim, State.SUCCEEDED, "1", None)
+    assert runs.finish(claim, State.SUCCEEDED, "1", None, None)
 
 
-def test_a_thousand_rows_are_deleted_at_a_time_and_only_old_finished_ones() -> None:
+def test_only_old_finished_rows_are_deleted_in_short_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
     for days, state in ((29, "succeeded"), (31, "succeeded"), (400, "failed"), (31, "skipped"), (31, "cancelled")):
         run = asked()
         TaskRun.objects.filter(pk=run.pk).update(
-            state=state, finished_at=clock.now() - timedelta(days=days), ring_at=None
+            state="running", asked_at=(moment := clock.now() - timedelta(days=days)), lease_until=moment, ring_at=None
         )
+        TaskRun.objects.filter(pk=run.pk).update(state=state, finished_at=moment, lease_until=None)
     waiting, working = asked(), taken()
     TaskRun.objects.filter(pk__in=[waiting.pk, working.id]).update(asked_at=clock.now() - timedelta(days=500))
-    assert runs.prune(30, limit=3) == 3
-    assert runs.prune(30, limit=3) == 1
+    monkeypatch.setattr(retention, "SLICE", 3)
+    assert retention.prune() == 4
     assert retention.prune() == 0
     assert sorted(TaskRun.objects.values_list("state", flat=True)) == ["pending", "running", "succeeded"]

@@ -104,7 +104,7 @@ def test_what_an_error_carries_besides_its_words_stays_off_redis(
     def fail(value: Any) -> None:
         raise error
 
-    monkeypatch.setattr("core.jobs.rules.MAX_ATTEMPTS", 1)
+    monkeypatch.setattr(tasks.echo, "max_retries", 0)
     monkeypatch.setattr(tasks.echo, "run", fail)
     asked = tasks.echo.delay(1)
     doorbell.work()
@@ -121,7 +121,7 @@ def test_an_error_under_an_error_stays_off_redis(doorbell: Doorbell, monkeypatch
         except ValueError as error:
             raise RuntimeError("outer") from error
 
-    monkeypatch.setattr("core.jobs.rules.MAX_ATTEMPTS", 1)
+    monkeypatch.setattr(tasks.echo, "max_retries", 0)
     monkeypatch.setattr(tasks.echo, "run", fail)
     asked = tasks.echo.delay(1)
     doorbell.work()

@@ -115,7 +115,8 @@ def test_a_status_of_retry_does_not_stay_on_redis(doorbell: Doorbell) -> None:
     asked = tasks.stumble.delay("0244123456")
     doorbell.work()
     assert asked.status == "RETRY"
-    TaskRun.objects.update(state="succeeded", finished_at=clock.now(), ring_at=None, result=1)
+    TaskRun.objects.update(state="running", ring_at=None, lease_until=clock.now())
+    TaskRun.objects.update(state="succeeded", finished_at=clock.now(), lease_until=None, result=1)
     assert AsyncResult(asked.id).status == "SUCCESS"
 
 

@@ -15,6 +15,7 @@ from django.db import connection
 from core import clock
 from core.jobs import relay, runs
 from core.jobs.models import TaskRun
+from core.jobs.rules import MAX_ATTEMPTS
 from core.jobs.task import HandBack
 from tests.jobs import tasks
 from tests.jobs.doorbell import Doorbell
@@ -50,6 +51,17 @@ def test_a_message_delivered_three_times_runs_once(doorbell: Doorbell, calls: li
     assert (only().state, only().attempts) == ("succeeded", 1)
 
 
+def test_a_run_that_lost_its_worker_at_every_try_fails_and_its_errback_hears_of_it(
+    doorbell: Doorbell, calls: list[Any]
+) -> None:
+    asked = tasks.add.apply_async((1,), link_error=tasks.echo.s())
+    TaskRun.objects.update(attempts=MAX_ATTEMPTS)
+    doorbell.work()
+    run = TaskRun.objects.get(pk=asked.id)
+    assert (run.state, run.error_class, asked.status) == ("failed", "WorkerLost", "FAILURE")
+    assert calls == [asked.id], "the body did not run, the errback did"
+
+
 def test_a_message_made_by_hand_and_delivered_twice_runs_once(doorbell: Doorbell, calls: list[Any]) -> None:
     same = str(uuid.uuid4())
     for _ in range(2):
@@ -57,15 +69,6 @@ def test_a_message_made_by_hand_and_delivered_twice_runs_once(doorbell: Doorbell
     assert doorbell.work("bulk") == 2
     assert calls == [(5, 0)]
     assert (only().state, only().trigger, only().queue) == ("succeeded", "by_hand", "bulk")
-
-
-def test_a_message_of_beat_names_its_entry(doorbell: Doorbell, calls: list[Any]) -> None:
-    headers = {"periodic_task_name": "add-daily"}
-    current_app.send_task("tests.jobs.tasks.add", (5,), queue="default", headers=headers)
-    tasks.add.apply_async((6,), headers=headers)
-    doorbell.work()
-    assert calls == [(5, 0), (6, 0)]
-    assert set(TaskRun.objects.values_list("trigger", "schedule_entry")) == {("schedule", "add-daily")}
 
 
 def test_a_message_without_its_row_runs_nothing(doorbell: Doorbell, calls: list[Any]) -> None:
@@ -216,7 +219,7 @@ def test_an_error_text_with_a_nul_is_kept_all_the_same(doorbell: Doorbell, monke
     def fail(value: Any) -> None:
         raise ValueError("a\x00b half \ud83d of one")
 
-    monkeypatch.setattr("core.jobs.rules.MAX_ATTEMPTS", 1)
+    monkeypatch.setattr(tasks.echo, "max_retries", 0)
     monkeypatch.setattr(tasks.echo, "run", fail)
     asked = tasks.echo.delay(1)
     doorbell.work()
