@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from celery import current_app, shared_task
 
+from core.celery import SCHEDULE
 from core.errors import InvalidInput
 from core.jobs.models import TaskRun
 from tests.docs import specification
@@ -113,12 +114,7 @@ def registered() -> set[str]:
 
 
 def crons(task: str) -> list[str]:
-    """The cron lines of a task's entries, as beat gets them."""
-    times = [entry["schedule"] for entry in current_app.conf.beat_schedule.values() if entry["task"] == task]
-    return [
-        f"{at._orig_minute} {at._orig_hour} {at._orig_day_of_month} {at._orig_month_of_year} {at._orig_day_of_week}"
-        for at in times
-    ]
+    return [entry.cron for entry in SCHEDULE.values() if entry.task == task]
 
 
 def imported(code: str) -> set[str]:
