@@ -16,7 +16,6 @@ from itertools import islice
 from typing import Any
 
 import structlog
-from celery import current_app
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
@@ -27,7 +26,7 @@ from core.jobs import bell, notices, runs
 from core.jobs.models import Occurrence, ScheduleEntry
 from core.jobs.rules import Late, OccurrenceState, Trigger, Verdict, decide
 from core.jobs.schedule import GRACE, Entry
-from core.jobs.services import task_named
+from core.jobs.services import is_known, task_named
 from core.jobs.timetable import SAME_AS_ACCRA, Cron, Timetable, of_celery, parse
 
 log = structlog.get_logger(__name__)
@@ -99,7 +98,7 @@ def settle_locked(entry: ScheduleEntry, now: datetime) -> list[uuid.UUID]:
         if until and until <= now:
             resume(entry)
     run_ids: list[uuid.UUID] = []
-    if due and entry.task not in current_app.tasks:
+    if due and not is_known(entry.task):
         if now - due[0].due_at < UNKNOWN_TASK_GRACE:
             entry.next_at = now + LOOK_AGAIN
             entry.save()

@@ -20,11 +20,16 @@ from core.jobs.task import LedgerTask
 log = structlog.get_logger(__name__)
 
 
+def is_known(name: str) -> bool:
+    """Whether this process has a task of that name."""
+    if name not in current_app.tasks:
+        current_app.loader.import_default_modules()  # a web process or a command has not looked for tasks yet
+    return name in current_app.tasks
+
+
 def task_named(name: str) -> LedgerTask:
     """The registered task. Raises InvalidInput with the nearest fix when there is none of that name."""
-    if name not in current_app.tasks:
-        current_app.loader.import_default_modules()
-    if name not in current_app.tasks:
+    if not is_known(name):
         raise InvalidInput(f"There is no task {name!r}. Use its dotted path, such as core.tasks.send_sms_async.")
     return cast(LedgerTask, current_app.tasks[name])
 
