@@ -47,7 +47,7 @@ bench: ## the benchmarks
 lock: ## requirements*.txt anew from requirements*.in, with hashes (ARGS=--upgrade: newest versions)
 	@$(python)
 	@$(PYTHON) -m stack.venv dev
-	for name in requirements requirements-run requirements-dev; do \
+	for name in requirements requirements-run requirements-dev requirements-bench; do \
 		.venv/bin/uv pip compile --generate-hashes --universal --python-version 3.11 --no-emit-index-url \
 			--no-emit-find-links --no-header --quiet $(ARGS) $$name.in -o $$name.txt || exit 1; \
 	done
