@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from django.core.management import CommandError, call_command
 
 from core.celery import SCHEDULE
 from core.jobs.management.commands import task_catalogue
+from core.jobs.rules import Late
+from core.jobs.schedule import Entry
 from tests.docs.specification import ROOT
 
 PACKAGES = ("core.", "accounts.", "farms.", "sales_revenue.", "advertising.", "dashboards.")
@@ -58,3 +61,25 @@ def test_a_signature_is_shown_as_the_code_has_it() -> None:
     page = (ROOT / "docs/tasks.md").read_text()
     told = "send_email_async(subject: str, message: str, recipient_list: list[str], html_message: str | None = None, "
     assert f"\n    {told}reference: str | None = None) -> dict[str, Any]\n" in page
+
+
+@pytest.mark.parametrize(("late", "told"), [(late, task_catalogue.LATE[late]) for late in Late])
+def test_what_a_task_declares_is_told(monkeypatch: pytest.MonkeyPatch, late: Late, told: str) -> None:
+    task = current_app.tasks["core.tasks.prune_finished_runs"]
+    declared = {"once_at_a_time": True, "takes_due_time": True, "atomic": True, "max_retries": 8, "time_limit": 90}
+    for name, value in declared.items():
+        monkeypatch.setattr(task, name, value)
+    entry = Entry(task.name, "0 9 * * 1-5", late=late, grace=timedelta(seconds=90))
+    monkeypatch.setitem(SCHEDULE, "prune-finished-runs", entry)
+    page = task_catalogue.catalogue()
+    assert "| bulk | at 09:00, Monday to Friday |" in page
+    section = page.partition(f"\n## {task.name}\n")[2].partition("\n## ")[0]
+    assert f"- Entry `prune-finished-runs`: `0 9 * * 1-5`; missed when 90 s late; {told}\n" in section
+    assert "- Attempts: 9, about 60, 120, 240, 480, 960, 1920, 3840, 3840 s apart\n" in section
+    assert "- Time limits: 300 s, 90 s\n" in section
+    for words in ("One at a time", "Scheduled runs", "One transaction"):
+        assert f"- {words}: " in section
+    monkeypatch.setattr(task, "max_retries", None)
+    assert "- Attempts: without limit\n" in task_catalogue.catalogue()
+    monkeypatch.setattr(task, "max_retries", 0)
+    assert "- Attempts: 1\n" in task_catalogue.catalogue()
