@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from celery import shared_task
 
+from core.base.models import Setting
 from core.errors import InvalidInput, TemporaryError
+from core.jobs import progress
 from core.jobs.task import HandBack, LedgerTask
 
 calls: list[Any] = []  # what ran, in this process; emptied by the fixture `calls`
@@ -79,3 +82,30 @@ def only_a_hint(row_id: str) -> None:
 @shared_task(base=LedgerTask, takes_due_time=True)
 def dated(as_of: str | None = None) -> None:
     calls.append(as_of)
+
+
+@shared_task(base=LedgerTask, once_at_a_time=True)
+def alone(what: str = "") -> str:
+    calls.append(what)
+    return what
+
+
+@shared_task(base=LedgerTask, atomic=True)
+def note(text: str, fail: bool = False) -> None:
+    """Touches PostgreSQL alone, with no key."""
+    Setting.objects.create(key=f"{text}-{len(calls)}", value=text)
+    calls.append(text)
+    if fail:
+        raise TemporaryError("after the effect")
+
+
+@shared_task(base=LedgerTask)
+def long_work(seconds: float) -> dict[str, int]:
+    """Counts up, and says so, until it is stopped."""
+    ends = time.monotonic() + seconds
+    done = 0
+    while time.monotonic() < ends:
+        done += 1
+        progress.report(done, 1_000, "counting")
+        time.sleep(0.01)
+    return {"done": done}
