@@ -2,34 +2,128 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import time
+from decimal import Decimal, InvalidOperation
+from typing import Any, Generic, TypeVar
 
 from core.base.models import Setting
 from core.errors import InvalidInput
 
+T = TypeVar("T", int, Decimal, time)
+
 
 @dataclass(frozen=True)
-class TimeOfDay:
+class Figure(Generic[T]):
     key: str
-    default: time
+    default: T
+    unit: str
+    minimum: T
+    maximum: T
     description: str
 
+    form = ""
 
-WINDOW_START = TimeOfDay("messages.window_start", time(7), "SMS to people: not before")
-WINDOW_END = TimeOfDay("messages.window_end", time(20), "SMS to people: not from this time on")
-BULK_WINDOW_START = TimeOfDay("messages.bulk_window_start", time(8), "bulk SMS: not before")
-BULK_WINDOW_END = TimeOfDay("messages.bulk_window_end", time(19), "bulk SMS: not from this time on")
+    def parse(self, value: object) -> T:
+        """The value as code uses it. Raises InvalidInput with the form and range it must have."""
+        parsed: T | None = None
+        try:
+            parsed = self._read(value)
+            fits = parsed is not None and self.minimum <= parsed <= self.maximum
+        except (TypeError, ValueError, InvalidOperation):
+            fits = False
+        if not fits or parsed is None:
+            raise InvalidInput(
+                f"The setting {self.key} must be {self.form} from {self.show(self.minimum)} to"
+                f" {self.show(self.maximum)} ({self.unit}). Set it again, for example to {self.show(self.default)}."
+            )
+        return parsed
+
+    def show(self, value: T) -> Any:
+        """The value as it is stored."""
+        return value
+
+    def _read(self, value: object) -> T | None:
+        raise NotImplementedError
 
 
-def times_of_day(*figures: TimeOfDay) -> list[time]:
-    """The values in force, in the order asked, read in one query."""
+@dataclass(frozen=True)
+class Whole(Figure[int]):
+    form = "a whole number"
+
+    def _read(self, value: object) -> int | None:
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+@dataclass(frozen=True)
+class Money(Figure[Decimal]):
+    """Stored as text, so that no float comes near it; a JSON number is understood too."""
+
+    form = "an amount"
+
+    def _read(self, value: object) -> Decimal | None:
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            return None
+        amount = Decimal(str(value))
+        return amount.quantize(Decimal("0.01")) if amount == round(amount, 2) else None
+
+    def show(self, value: Decimal) -> str:
+        return str(value)
+
+
+@dataclass(frozen=True)
+class TimeOfDay(Figure[time]):
+    form = "a time of day (HH:MM)"
+
+    def _read(self, value: object) -> time | None:
+        return time.fromisoformat(value) if isinstance(value, str) else None
+
+    def show(self, value: time) -> str:
+        return f"{value:%H:%M}"
+
+
+def _window(key: str, default: time, description: str) -> TimeOfDay:
+    return TimeOfDay(f"messages.{key}", default, "Accra time", time(0), time(23, 59), description)
+
+
+WINDOW_START = _window("window_start", time(7), "SMS to people: not before")
+WINDOW_END = _window("window_end", time(20), "SMS to people: not from this time on")
+BULK_WINDOW_START = _window("bulk_window_start", time(8), "bulk SMS: not before")
+BULK_WINDOW_END = _window("bulk_window_end", time(19), "bulk SMS: not from this time on")
+NOTIFICATION_DAYS = Whole(
+    "retention.notification_days", 90, "days", 30, 3_650, "how long notices, message texts and health reports are kept"
+)
+QUEUE_DEPTH = Whole("health.queue_depth", 1_000, "runs", 1, 10_000_000, "more due runs than this in one lane are told")
+WORKER_SILENCE_MIN = Whole("health.worker_silence_min", 5, "minutes", 1, 1_440, "a worker silent for longer is gone")
+BEAT_SILENCE_MIN = Whole("health.beat_silence_min", 10, "minutes", 1, 1_440, "a beat silent for longer is gone")
+DISK_FREE_PCT = Whole("health.disk_free_pct", 10, "%", 0, 99, "less free disk than this is told")
+SMS_BALANCE_GHS = Money(
+    "health.sms_balance_ghs", Decimal("50.00"), "GHS", Decimal(0), Decimal(1_000_000), "less SMS credit is told"
+)
+
+FIGURES: dict[str, Figure[Any]] = {
+    figure.key: figure
+    for figure in (
+        *(WINDOW_START, WINDOW_END, BULK_WINDOW_START, BULK_WINDOW_END, NOTIFICATION_DAYS),
+        *(QUEUE_DEPTH, WORKER_SILENCE_MIN, BEAT_SILENCE_MIN, DISK_FREE_PCT, SMS_BALANCE_GHS),
+    )
+}
+PAIRS = ((WINDOW_START, WINDOW_END), (BULK_WINDOW_START, BULK_WINDOW_END))  # the first lies before the second
+
+
+def read(*figures: Figure[Any]) -> list[Any]:
+    """The values in force, in the order asked, read in one query. Raises InvalidInput for a bad stored one."""
     rows = dict(Setting.objects.filter(key__in=[figure.key for figure in figures]).values_list("key", "value"))
-    return [_parse(figure.key, rows[figure.key]) if figure.key in rows else figure.default for figure in figures]
+    return [figure.parse(rows[figure.key]) if figure.key in rows else figure.default for figure in figures]
 
 
-def _parse(key: str, value: object) -> time:
-    try:
-        return time.fromisoformat(str(value))
-    except ValueError as error:
-        raise InvalidInput(f"The setting {key} is not a time of day. Set it to HH:MM, such as 07:00.") from error
+def times_of_day(*figures: TimeOfDay) -> Sequence[time]:
+    """As `read`, for times of day."""
+    return read(*figures)
+
+
+def named(key: str) -> Figure[Any]:
+    if key not in FIGURES:
+        raise InvalidInput(f"There is no setting {key!r}. Use one of: {', '.join(FIGURES)}.")
+    return FIGURES[key]

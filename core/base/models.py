@@ -1,9 +1,11 @@
-"""Figures that an administrator can change, each with its default in code (domain.md 4.6.1)."""
+"""Figures that an administrator can change, and the record of who changed what (domain.md 4.6)."""
 
 from __future__ import annotations
 
 from django.conf import settings
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
+from django.db.models import Q
 
 from core.base.ids import new_id
 
@@ -22,3 +24,35 @@ class Setting(models.Model):
 
     def __str__(self) -> str:
         return f"{self.key} = {self.value}"
+
+
+class AuditLog(models.Model):
+    """Who did what to what, and why. Append-only: the database refuses to change or remove a row (migration 0003).
+
+    `actor_name` stands for a person without an account, such as one at the command line.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    actor_name = models.CharField(max_length=200, default="", blank=True)
+    action = models.CharField(max_length=100)
+    subject_type = models.CharField(max_length=50)
+    subject_id = models.CharField(max_length=200)
+    before = models.JSONField(null=True, blank=True, encoder=DjangoJSONEncoder)
+    after = models.JSONField(null=True, blank=True, encoder=DjangoJSONEncoder)
+    reason = models.CharField(max_length=500, default="", blank=True)
+    at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(actor__isnull=False) | ~Q(actor_name=""), name="auditlog_has_an_actor")
+        ]
+        indexes = [
+            models.Index(fields=["subject_type", "subject_id", "at"], name="auditlog_subject"),
+            models.Index(fields=["at"], name="auditlog_at"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.subject_type} {self.subject_id}"
