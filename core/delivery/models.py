@@ -7,6 +7,7 @@ from django.db import models
 from django.db.models import Q
 
 from core.base.ids import new_id
+from core.base.registries import Severity
 from core.delivery.rules import Channel, Purpose, Status, Verdict
 
 
@@ -94,16 +95,53 @@ class OutboundMessage(models.Model):
                 | (~Q(status__in=["claimed", "submitting"]) & Q(lease_until__isnull=True)),
                 name="message_lease_while_taken",
             ),
+            models.CheckConstraint(
+                condition=~Q(status__in=["queued", "held", "claimed", "submitting"]) | ~Q(recipient=""),
+                name="message_waiting_has_recipient",
+                violation_error_message="The recipient of this message is no longer kept: it cannot be sent again.",
+            ),
         ]
         indexes = [
             models.Index(fields=["lane", "due_at"], condition=Q(due_at__isnull=False), name="message_waiting"),
             models.Index(fields=["lane", "ring_at"], condition=Q(ring_at__isnull=False), name="message_to_ring"),
             models.Index(fields=["lease_until"], condition=Q(lease_until__isnull=False), name="message_taken"),
             models.Index(fields=["subject_type", "subject_id"], condition=~Q(subject_id=""), name="message_subject"),
+            models.Index(
+                fields=["created_at"], condition=Q(body__isnull=False) | ~Q(recipient=""), name="message_with_text"
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.channel} {self.id} {self.status}"
+
+
+class Notification(models.Model):
+    """A notice inside the application. `idempotency_key` says what is told, so a person is told it once."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    kind = models.CharField(max_length=50)
+    severity = models.CharField(max_length=10, choices=[(s.value, s.value) for s in Severity])
+    title = models.CharField(max_length=200)
+    text = models.TextField()
+    subject_type = models.CharField(max_length=50, default="", blank=True)
+    subject_id = models.CharField(max_length=200, default="", blank=True)
+    idempotency_key = models.CharField(max_length=200)
+    read_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField()
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["user", "idempotency_key"], name="notification_once_per_person"),
+            models.CheckConstraint(
+                condition=Q(severity__in=[s.value for s in Severity]), name="notification_severity_known"
+            ),
+        ]
+        indexes = [models.Index(fields=["created_at"], name="notification_created")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.id}"
 
 
 class Campaign(models.Model):
