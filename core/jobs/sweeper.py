@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,8 +32,9 @@ class Sweep:
     name: str
     every_seconds: float
     run: Run
-    at_end: Run | None
+    at_end: Run | None = None
     next_at: float = 0.0
+    done_at: float | None = None  # when it last ran without an error
 
 
 _registered: dict[str, Sweep] = {}
@@ -46,21 +47,35 @@ def register(name: str, *, every_seconds: float, run: Run, at_end: Run | None = 
 
 def sweep_once(worker: str, now: float) -> None:
     """Run what is due."""
-    for sweep in list(_registered.values()):
+    take_turns(list(_registered.values()), worker, now)
+
+
+def take_turns(sweeps: Iterable[Sweep], worker: str, now: float) -> None:
+    for sweep in sweeps:
         if now >= sweep.next_at:
             # a little noise keeps many workers from sweeping in step
             sweep.next_at = now + sweep.every_seconds * random.uniform(0.9, 1.1)  # noqa: S311
-            _contained(sweep.name, sweep.run, worker)
+            if contained(sweep.name, sweep.run, worker):
+                sweep.done_at = now
+
+
+def going_well(now: float) -> list[str]:
+    """The sweeps that this process has done without an error lately: in the time of two turns, or ten seconds."""
+    return [
+        sweep.name
+        for sweep in list(_registered.values())
+        if sweep.done_at is not None and now - sweep.done_at <= max(2.2 * sweep.every_seconds, 10.0)
+    ]
 
 
 def say_goodbye(worker: str) -> None:
     for sweep in list(_registered.values()):
         if sweep.at_end:
-            _contained(sweep.name, sweep.at_end, worker)
+            contained(sweep.name, sweep.at_end, worker)
 
 
-def _contained(name: str, run: Run, worker: str) -> None:
-    """A sweep that fails is logged and tried again at its next turn; the others go on."""
+def contained(name: str, run: Run, worker: str) -> bool:
+    """Whether it went well. A sweep that fails is logged and tried again at its next turn; the others go on."""
     from django.db import DatabaseError, InterfaceError, connection
 
     try:
@@ -72,6 +87,9 @@ def _contained(name: str, run: Run, worker: str) -> None:
         log.warning("sweep_without_redis", sweep=name, error=type(error).__name__)
     except Exception:
         log.exception("sweep_failed", sweep=name)
+    else:
+        return True
+    return False
 
 
 class SweepStep(bootsteps.StartStopStep):
