@@ -10,7 +10,10 @@ from typing import Any
 
 from celery import shared_task
 
-from core.delivery import campaigns, dispatch, services
+from core import clock
+from core.base.retention import cleanup
+from core.delivery import campaigns, dispatch, notices, services
+from core.health import metrics, report
 from core.jobs import retention
 from core.jobs.task import HandBack, LedgerTask
 
@@ -104,6 +107,57 @@ def dispatch_due_messages() -> None:
 def prune_finished_runs(as_of: str | None = None) -> dict[str, int | str]:  # noqa: ARG001 - age is by the clock
     """Delete finished runs past their retention, in small steps. Safe to repeat: it deletes by age only."""
     return {"status": "ok", "deleted": retention.prune()}
+
+
+@shared_task(base=LedgerTask, bind=True)
+def send_admin_notification(
+    self: Any, notification_type: str, context: dict[str, Any] | None = None
+) -> dict[str, int | str]:
+    """Tell the admins whom it concerns: e-mail and in-app notice, an SMS too when it is critical.
+
+    Returns `recipients`, and `no_contact`: those of them who have only the in-app notice. A type that nobody has
+    registered is told with its name and the ids in `context` alone. Fails when a named row does not exist and when
+    there is no recipient at all.
+
+    Safe to repeat: the key is the type, what it is about (else the day, else the task id), severity and person.
+    """
+    told = notices.send(notification_type, context, otherwise_once_per=_run_id(self))
+    return {"status": "ok", "recipients": told.recipients, "no_contact": told.no_contact}
+
+
+@shared_task(base=LedgerTask, once_at_a_time=True)
+def generate_system_health_report(as_of: str | None = None) -> dict[str, Any]:
+    """Check everything the system needs, store what was found, and tell the admins when the whole has changed.
+
+    Returns `overall` (healthy, degraded, down) and `failed`, the names of checks that were not in order; that is a
+    finding, not a failure. Always tells of now: `as_of` is checked and has no effect.
+
+    Safe to repeat: one row a run, and a notice only on a change.
+    """
+    clock.moment(as_of)
+    made = report.make()
+    return {"status": "ok", "overall": made.overall, "failed": made.failed}
+
+
+@shared_task(base=LedgerTask, once_at_a_time=True, takes_due_time=True)
+def aggregate_system_metrics(as_of: str | None = None) -> dict[str, str]:
+    """Store the figures of the last full hour: at 06:05 those of 05:00 to 06:00. Returns `hour`, its beginning.
+
+    Safe to repeat: one row an hour, overwritten.
+    """
+    return {"status": "ok", "hour": metrics.aggregate(moment=clock.moment(as_of)).start.isoformat()}
+
+
+@shared_task(base=LedgerTask, lane="bulk", once_at_a_time=True)
+def cleanup_old_notifications(days: int | None = None, as_of: str | None = None) -> dict[str, int | str]:
+    """Remove old notices and reports and the texts of old messages. Returns how many of each kind.
+
+    What is kept for how long is one table: `core.base.retention`. `days` (at least 30) replaces the setting
+    `retention.notification_days`.
+
+    Safe to repeat: it goes by age only, a thousand rows in a short transaction at a time.
+    """
+    return {"status": "ok", **cleanup(days=days, now=clock.moment(as_of))}
 
 
 def _run_id(task: Any) -> str:

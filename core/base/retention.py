@@ -1,0 +1,173 @@
+"""RETENTION: every table that grows, how long its rows are kept and who removes them.
+
+`cleanup_old_notifications` and the trimmers named under `by` follow these rules. A test finds tables that stand neither
+here nor among those that do not grow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import connection
+
+from core.base.figures import NOTIFICATION_DAYS, Whole, read
+from core.base.registries import cleanup_steps
+
+CHUNK = 1_000
+WEEKLY = "core.tasks.cleanup_old_notifications"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`when` is SQL that is true for a row to be cleaned, `%(before)s` the moment before which it is old enough.
+
+    `blank` is the SET clause for rows that stay with less in them; '' deletes the row. `keep` None: for ever.
+    """
+
+    name: str
+    table: str
+    keep: int | Whole | None  # days
+    by: str
+    why: str
+    when: str = ""
+    blank: str = ""
+
+
+RULES = (
+    Rule(
+        "runs",
+        table="jobs_taskrun",
+        keep=30,
+        when="finished_at < %(before)s",
+        by="core.tasks.prune_finished_runs",
+        why="results and failures are looked up for weeks; arguments of failed runs may be personal data",
+    ),
+    Rule(
+        "occurrences",
+        table="jobs_occurrence",
+        keep=400,
+        when="due_at < %(before)s",
+        by="core.tasks.prune_finished_runs",
+        why="a year of on time, late and missed, with the month before it to compare",
+    ),
+    Rule(
+        "notifications",
+        table="delivery_notification",
+        keep=NOTIFICATION_DAYS,
+        when="created_at < %(before)s",
+        by=WEEKLY,
+        why="domain.md 7.2",
+    ),
+    Rule(
+        "messages",
+        table="delivery_outboundmessage",
+        keep=NOTIFICATION_DAYS,
+        when="created_at < %(before)s AND (body IS NOT NULL OR NOT (recipient = ''))"
+        " AND status NOT IN ('queued', 'held', 'claimed', 'submitting')",
+        blank="recipient = '', title = '', body = NULL, html = '', last_attempt_id = NULL",
+        by=WEEKLY,
+        why="text and recipient are personal data; row, key and hash stay, so that nothing is ever sent twice",
+    ),
+    Rule(
+        "attempts",
+        table="delivery_deliveryattempt",
+        keep=NOTIFICATION_DAYS,
+        when="started_at < %(before)s AND finished_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM"
+        " delivery_outboundmessage AS message WHERE message.last_attempt_id = delivery_deliveryattempt.id)",
+        by=WEEKLY,
+        why="evidence for a dispute with the provider, as long as the text it is about; outcome and cost stay in the"
+        " message",
+    ),
+    Rule(
+        "campaign_recipients",
+        table="delivery_campaignrecipient",
+        keep=NOTIFICATION_DAYS,
+        when="campaign_id IN (SELECT id FROM delivery_campaign WHERE status IN ('done', 'cancelled')"
+        " AND updated_at < %(before)s)",
+        by=WEEKLY,
+        why="phone numbers; the message rows tell by id what became of each, the campaign keeps its counts",
+    ),
+    Rule(
+        "campaigns",
+        table="delivery_campaign",
+        keep=NOTIFICATION_DAYS,
+        when="updated_at < %(before)s AND status IN ('done', 'cancelled') AND NOT (message = '')",
+        blank="message = ''",
+        by=WEEKLY,
+        why="one row a campaign says who sent how many and when; its text may name people",
+    ),
+    Rule(
+        "health_reports",
+        table="health_healthreport",
+        keep=NOTIFICATION_DAYS,
+        when="at < %(before)s",
+        by=WEEKLY,
+        why="domain.md 4.6",
+    ),
+    Rule(
+        "metrics",
+        table="health_systemmetric",
+        keep=400,
+        when="hour < %(before)s",
+        by=WEEKLY,
+        why="domain.md 4.6: a year, with the month before it to compare",
+    ),
+    Rule(
+        "heartbeats",
+        table="health_heartbeat",
+        keep=7,
+        when="seen_at < %(before)s",
+        by="core.health.services.heartbeat",
+        why="worker names of containers change with each deploy; who was silent for a week is not coming back",
+    ),
+    Rule(
+        "audit",
+        table="base_auditlog",
+        keep=None,
+        by="",
+        why="who changed what is asked years later; the database refuses to remove a row",
+    ),
+)
+
+
+def cleanup(*, days: int | None, now: datetime) -> dict[str, int]:
+    """Clean what the weekly task cleans, rule by rule, then the registered steps of the other apps. Counts by name.
+
+    `days` replaces the figure `retention.notification_days` for the rules that follow it. Raises InvalidInput when it
+    is out of the figure's range; then nothing was cleaned.
+    """
+    [kept] = read(NOTIFICATION_DAYS) if days is None else [NOTIFICATION_DAYS.parse(days)]
+    counts: dict[str, int] = {}
+    for rule in RULES:
+        if rule.by == WEEKLY:
+            counts[rule.name] = clean(rule, days=rule.keep if isinstance(rule.keep, int) else kept, now=now)
+    for name, step in cleanup_steps.items():
+        counts[name] = 0
+        while count := step(now, CHUNK):
+            counts[name] += count
+    return counts
+
+
+def clean(rule: Rule, *, days: int, now: datetime, chunk: int = CHUNK) -> int:
+    """Delete or blank what is older than so many days, a chunk in a short transaction of its own at a time.
+
+    Returns how many rows. Safe to repeat and to run twice at once: it goes by age, and skips rows another one holds.
+    A clock that runs ahead of the database's removes nothing early.
+    """
+    done = 0
+    while count := _chunk(rule, now - timedelta(days=days), days, chunk):
+        done += count
+    return done
+
+
+def _chunk(rule: Rule, before: datetime, days: int, limit: int) -> int:
+    act = f"UPDATE {rule.table} SET {rule.blank}" if rule.blank else f"DELETE FROM {rule.table}"  # noqa: S608
+    due = rule.when.replace("%(before)s", "LEAST(%(before)s, statement_timestamp() - make_interval(days => %(days)s))")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"{act} WHERE ctid = ANY (ARRAY (SELECT ctid FROM {rule.table} WHERE {due}"  # noqa: S608 - constants only
+            " LIMIT %(limit)s FOR UPDATE SKIP LOCKED))",
+            {"before": before, "days": days, "limit": limit},
+        )
+        return int(cursor.rowcount)
