@@ -4,7 +4,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 ARGS ?=
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench lock clean clean-all
+.PHONY: help run test chaos check bench lock clean clean-all
 
 # Values with which production would start; `make check` looks at the settings with them.
 PRODUCTION := PMS_ENV_FILE=/dev/null PMS_ENV=production DEBUG=False ALLOWED_HOSTS=pms.example \
@@ -28,6 +28,11 @@ test: ## all tests, on a PostgreSQL and a Redis of their own (ARGS="tests/unit -
 	@$(python)
 	@$(PYTHON) -m stack.venv dev
 	@exec $(PY) -m stack.testrun $(ARGS)
+
+chaos: ## the randomised fault test, five minutes (ARGS="--seed 7 --minutes 20")
+	@$(python)
+	@$(PYTHON) -m stack.venv dev
+	@exec $(PY) -m tests.chaos $(ARGS)
 
 check: ## style, types, import contracts, migrations, production settings
 	@$(python)
