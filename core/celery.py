@@ -10,6 +10,7 @@ import os
 
 from celery import Celery
 
+from core.jobs.rules import Late
 from core.jobs.schedule import Entry
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "core.settings")
@@ -21,6 +22,7 @@ app.loader.override_backends = {
     "rediss": "core.jobs.backend:LedgerRedisBackend",
     "sentinel": "core.jobs.backend:LedgerSentinelBackend",
 }
+app.Beat = app.subclass_with_self("core.jobs.beat:Beat")
 app.autodiscover_tasks()
 app.steps["worker"].add("core.jobs.sweeper:SweepStep")
 
@@ -28,7 +30,11 @@ app.steps["worker"].add("core.jobs.sweeper:SweepStep")
 # docs/tasks.md. Occurrences (core/jobs/occurrences.py) see to it that each time runs once, also without beat; `late`
 # says what becomes of one that was missed. Written into the database by `migrate` and at every start of beat.
 SCHEDULE: dict[str, Entry] = {
+    # every 30 minutes, every hour: a picture of the present, which a later one replaces
+    "generate-system-health-report": Entry("core.tasks.generate_system_health_report", "*/30 * * * *", late=Late.SKIP),
+    "aggregate-system-metrics": Entry("core.tasks.aggregate_system_metrics", "5 * * * *", late=Late.SKIP),
     # at night: what is past its retention
+    "cleanup-old-notifications": Entry("core.tasks.cleanup_old_notifications", "0 2 * * 0"),
     "prune-finished-runs": Entry("core.tasks.prune_finished_runs", "20 2 * * *"),
 }
 app.conf.beat_schedule = {name: entry.for_beat() for name, entry in SCHEDULE.items()}

@@ -103,10 +103,13 @@ def dispatch_due_messages() -> None:
     dispatch.dispatch_due()
 
 
-@shared_task(base=LedgerTask, lane="bulk")
-def prune_finished_runs(as_of: str | None = None) -> dict[str, int | str]:  # noqa: ARG001 - age is by the clock
-    """Delete finished runs past their retention, in small steps. Safe to repeat: it deletes by age only."""
-    return {"status": "ok", "deleted": retention.prune()}
+@shared_task(base=LedgerTask, lane="bulk", once_at_a_time=True)
+def prune_finished_runs(as_of: str | None = None) -> dict[str, int | str]:
+    """Delete finished runs and scheduled times past their retention. Returns how many `runs` and `occurrences`.
+
+    Safe to repeat: it deletes by age only, in short transactions.
+    """
+    return {"status": "ok", **retention.prune(clock.moment(as_of))}
 
 
 @shared_task(base=LedgerTask, bind=True)

@@ -19,7 +19,6 @@ from core.base.models import AuditLog, Setting
 from core.delivery.models import Campaign, CampaignRecipient, DeliveryAttempt, Notification, OutboundMessage
 from core.errors import InvalidInput
 from core.health.models import HealthReport, SystemMetric
-from core.jobs import retention as of_runs
 from core.tasks import cleanup_old_notifications
 from tests.delivery.outbox import Aside, meanwhile
 from tests.factories import UserFactory
@@ -63,11 +62,6 @@ def test_every_rule_names_a_table_and_somebody_who_follows_it() -> None:
             continue
         module, _, name = rule.by.rpartition(".")
         assert callable(getattr(import_module(module), name))
-
-
-def test_the_ledger_keeps_its_rows_as_long_as_the_table_says() -> None:
-    [rule] = [rule for rule in retention.RULES if rule.name == "runs"]
-    assert rule.keep == of_runs.KEEP_FINISHED_DAYS
 
 
 # --- what the weekly task does -------------------------------------------------------------------------------------

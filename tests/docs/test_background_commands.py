@@ -81,7 +81,7 @@ def test_the_calls_of_the_page_arrive_and_their_results_are_told(
     asked = prune_finished_runs.delay()
     asked.get(timeout=20)
     exec(snippet("View Task Results").replace("task-id", asked.id), {})
-    assert capsys.readouterr().out == "SUCCESS\n{'status': 'ok', 'deleted': 0}\n"
+    assert capsys.readouterr().out == "SUCCESS\n{'status': 'ok', 'runs': 0, 'occurrences': 0}\n"
 
 
 def test_the_migrations_of_beat_can_be_run() -> None:
