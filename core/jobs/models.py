@@ -105,6 +105,9 @@ class TaskRun(models.Model):
             models.Index(fields=["retry_of"], condition=Q(retry_of__isnull=False), name="taskrun_retry_of"),
             models.Index(fields=["parent"], condition=Q(parent__isnull=False), name="taskrun_parent"),
             models.Index(fields=["asked_at"], condition=Q(state=State.FAILED.value), name="taskrun_failed"),
+            models.Index(
+                fields=["schedule_entry", "asked_at"], condition=Q(schedule_entry__gt=""), name="taskrun_of_entry"
+            ),
         ]
 
     def __str__(self) -> str:
