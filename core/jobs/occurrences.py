@@ -127,17 +127,25 @@ def write_ahead(entry: ScheduleEntry, now: datetime) -> None:
     entry.followed_until = max([now, since, *times])
 
 
-def carry_out(entry: ScheduleEntry, due: Iterable[Occurrence], verdicts: Iterable[Verdict]) -> list[uuid.UUID]:
-    """Run or skip occurrences of a locked entry, and tell the admins of the late ones. Returns the ids of the runs."""
+def carry_out(
+    entry: ScheduleEntry,
+    due: Iterable[Occurrence],
+    verdicts: Iterable[Verdict],
+    *,
+    trigger: Trigger = Trigger.SCHEDULE,
+) -> list[uuid.UUID]:
+    """Run or skip occurrences of a locked entry, and tell the admins of the late ones, unless a person decided. Returns
+    the ids of the runs.
+    """
     run_ids = []
     missed = 0
     for occurrence, verdict in zip(due, verdicts, strict=True):
         missed += verdict.late
         if verdict.run:
-            run_ids.append(run(entry, occurrence, late=verdict.late, trigger=Trigger.SCHEDULE))
+            run_ids.append(run(entry, occurrence, late=verdict.late, trigger=trigger))
         else:
             _decide([occurrence], OccurrenceState.SKIPPED, late=verdict.late, reason=verdict.reason)
-    if missed:
+    if missed and trigger == Trigger.SCHEDULE:
         notices.occurrences_missed(entry.name, missed)
         log.warning("occurrences_missed", entry=entry.name, missed=missed, run_late=len(run_ids))
     if run_ids and entry.options.get("one_off"):
@@ -152,12 +160,21 @@ def run(entry: ScheduleEntry, occurrence: Occurrence, *, late: bool, trigger: Tr
     return occurrence.run
 
 
-def ask(entry: ScheduleEntry, *, trigger: Trigger, occurrence: Occurrence | None = None) -> uuid.UUID:
-    """Ask for a run of an entry's task. A computing task gets the due time of its occurrence (domain.md C9)."""
+def ask(
+    entry: ScheduleEntry,
+    *,
+    trigger: Trigger,
+    occurrence: Occurrence | None = None,
+    as_of: datetime | None = None,
+) -> uuid.UUID:
+    """Ask for a run of an entry's task. A computing task gets the due time of its occurrence (domain.md C9), or the
+    moment that a person named.
+    """
     task = task_named(entry.task)
     kwargs = dict(entry.kwargs)
-    if occurrence and task.takes_due_time:
-        kwargs.setdefault("as_of", occurrence.due_at.isoformat())
+    moment = occurrence.due_at if occurrence else as_of
+    if moment and task.takes_due_time:
+        kwargs.setdefault("as_of", moment.isoformat())
     plain = task.ask(entry.args, kwargs, options=entry.options)
     wanted = replace(
         plain,

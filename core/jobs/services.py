@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
@@ -15,7 +16,9 @@ from redis.exceptions import RedisError
 
 from core.errors import InvalidInput
 from core.jobs import bell, runs
-from core.jobs.task import LedgerTask
+from core.jobs.models import TaskRun
+from core.jobs.task import MASK, LedgerTask
+from core.redact import redact
 
 log = structlog.get_logger(__name__)
 
@@ -63,10 +66,40 @@ def enqueue_many(name: str, calls: Iterable[tuple[Sequence[Any], Mapping[str, An
     return [str(ask.id) for ask in asks]
 
 
-def tell_cancelled(run_id: uuid.UUID, options: dict[str, Any]) -> None:
-    """Have who waits for the result of a cancelled run, and the chord that counts it, hear of it."""
+def tell_cancelled(run_id: uuid.UUID, options: dict[str, Any]) -> bool:
+    """Have who waits for the result of a cancelled run, and the chord that counts it, hear of it. False when Redis does
+    not answer.
+    """
     request = Context(id=str(run_id), chord=options.get("chord"), group=options.get("group_id"))
     try:
         current_app.backend.mark_as_revoked(str(run_id), "cancelled", request=request)
     except (RedisError, OSError) as error:  # the row says so in any case
         log.warning("cancelled_not_told", task_id=str(run_id), error=type(error).__name__)
+        return False
+    return True
+
+
+def shown_arguments(run: TaskRun) -> tuple[list[Any], dict[str, Any]]:
+    """A run's arguments as people may see them: those that its task calls personal are masked, and in the others, or
+    when nobody knows the task, whatever is a phone number or an e-mail address.
+    """
+    task = cast(LedgerTask, current_app.tasks[run.task]) if is_known(run.task) else None
+    personal = getattr(task, "personal", ())
+    parameters = list(inspect.signature(task.run).parameters.values()) if task else []
+    names = [one.name for one in parameters if one.kind is not one.KEYWORD_ONLY]
+    names += names[-1:] * (len(run.args) - len(names))  # those of `*args`
+    names += [""] * (len(run.args) - len(names))
+    args = [_shown(name, value, personal) for name, value in zip(names, run.args, strict=False)]
+    return args, {name: _shown(name, value, personal) for name, value in run.kwargs.items()}
+
+
+def _shown(name: str, value: Any, personal: Sequence[str]) -> Any:
+    if name in personal:
+        return MASK
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, list):
+        return [_shown("", one, ()) for one in value]
+    if isinstance(value, dict):
+        return {redact(key): _shown("", one, ()) for key, one in value.items()}
+    return value
