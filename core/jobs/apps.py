@@ -14,10 +14,11 @@ class JobsConfig(AppConfig):
         from celery import signals
         from django.db.models.signals import post_migrate
 
-        from core.jobs import kombu_guard, occurrences, relay, sweeper
+        from core.jobs import kombu_guard, occurrences, relay, request, sweeper
 
         kombu_guard.install()
         sweeper.register("relay", every_seconds=relay.EVERY_SECONDS, run=relay.sweep)
+        sweeper.register("processes", every_seconds=request.EVERY_SECONDS, run=request.sweep, at_end=request.sweep)
         sweeper.register(
             "schedule", every_seconds=occurrences.FOLLOW_EVERY_SECONDS, run=occurrences.follow_administration
         )

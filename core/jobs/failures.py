@@ -21,6 +21,10 @@ class ClaimLostError(Ignore):
     """Another worker has the run by now, or will: what this one found out must not be written over it."""
 
 
+class TimeLimitExceeded(Exception):
+    """The task ran longer than its hard time limit, and its process was ended."""
+
+
 class RunCancelled(BaseException):
     """Somebody asked to cancel this run. Not an Exception, so that a loop that contains the errors of single items
     lets it through.

@@ -6,6 +6,7 @@ The database's clock decides everything: a worker whose own clock is wrong can n
 from __future__ import annotations
 
 import re
+import sys
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -22,8 +23,11 @@ from core.jobs.rules import (
     LEASE_SECONDS,
     MAX_ATTEMPTS,
     RING_AGAIN_SECONDS,
+    Again,
+    GiveUp,
     State,
     Trigger,
+    after_failure,
 )
 
 T = TypeVar("T")
@@ -354,6 +358,75 @@ def stop(claim: Claim) -> State | None:
     return _change(claim, "state = 'cancelled', finished_at = statement_timestamp()", [])
 
 
+def hand_back_of(worker: str, run_ids: Sequence[uuid.UUID]) -> list[Bell]:
+    """Put those of the runs that this worker still has back in line, as `hand_back` does. Returns what to ring.
+
+    Its processes must be dead: nobody else tells them that the runs are no longer theirs.
+    """
+
+    def statement() -> list[Bell]:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"UPDATE jobs_taskrun SET {_UNLESS_CANCELLED}, attempts = attempts - 1, lease_until = NULL"  # noqa: S608
+                " WHERE id = ANY (%s) AND worker = %s AND state = 'running'"
+                " RETURNING id, task, queue, state, options::text",
+                [State.PENDING.value, RING_AGAIN_SECONDS, list(run_ids), worker],
+            )
+            return [
+                bell_of(run_id, task, queue, loads(options))
+                for run_id, task, queue, state, options in cursor.fetchall()
+                if state == State.PENDING
+            ]
+
+    return surviving(statement)
+
+
+def process_lost(run_id: uuid.UUID, worker: str, *, seconds_ago: float, error: Exception | None) -> Bell | None:
+    """The process that worked on this run ended so many seconds ago: in line again at once, or, with an error (it ran
+    out of time), tried again by the ordinary rule. Who takes a run whose tries are used up fails it.
+
+    Nothing happens if the run has ended or has been taken anew: a lost attempt began before its process ended.
+    Returns what to ring now.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT fence, attempts, max_attempts FROM jobs_taskrun WHERE id = %s AND worker = %s"
+            " AND state = 'running' AND started_at < statement_timestamp() - make_interval(secs => %s)",
+            [run_id, worker, seconds_ago],
+        )
+        row = cursor.fetchone()
+        if row is None:
+            return None
+        fence, attempts, most = row
+        decision = after_failure(error, attempts, most=most or sys.maxsize) if error else GiveUp()
+        again = isinstance(decision, Again)
+        seconds = decision.seconds if isinstance(decision, Again) else float(RING_AGAIN_SECONDS)
+        text = str(error or f"A process of the worker {worker} was lost before this run was over.")
+        cursor.execute(
+            f"UPDATE jobs_taskrun SET {_UNLESS_CANCELLED}, lease_until = NULL,"  # noqa: S608 - constants only
+            " error_class = %s, error_text = %s,"
+            " due_at = CASE WHEN %s THEN statement_timestamp() + make_interval(secs => %s) ELSE due_at END"
+            " WHERE id = %s AND fence = %s AND state = 'running' RETURNING task, queue, state, options::text",
+            (
+                *((State.RETRYING if again else State.PENDING).value, seconds),
+                *(type(error).__name__ if error else "WorkerLost", text, again, seconds, run_id, fence),
+            ),
+        )
+        row = cursor.fetchone()
+    if row is None or row[2] != State.PENDING:
+        return None
+    task, queue, _, options = row
+    return bell_of(run_id, task, queue, loads(options))
+
+
+def last_error(claim: Claim) -> tuple[str, str]:
+    """Class and text of what ended the attempt before this one."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT error_class, error_text FROM jobs_taskrun WHERE id = %s", [claim.id])
+        error_class, text = cursor.fetchone()
+        return error_class, text
+
+
 def extend(claims: Sequence[tuple[uuid.UUID, int, Progress | None]]) -> None:
     """Keep the leases of runs that are being worked on, and write how far they have come."""
     columns = [
@@ -522,8 +595,7 @@ def fail_unknown(known: Sequence[str]) -> list[tuple[uuid.UUID, str, str]]:
             "UPDATE jobs_taskrun SET state = 'failed', ring_at = NULL, coalesce_key = NULL,"
             " finished_at = statement_timestamp(), error_class = 'UnknownTask',"
             " error_text = 'No worker knows the task ' || task || '. Was it renamed or removed?"
-            " Ask for it again under its present name:'"
-            " ' manage.py runs retry ' || id || ' --task NAME'"
+            " Ask for it again under its present name: manage.py runs retry ' || id || ' --task NAME'"
             " WHERE ring_at < statement_timestamp() + make_interval(secs => %s) AND task <> ALL (%s)"
             " AND COALESCE(due_at, asked_at) < statement_timestamp() - make_interval(secs => %s)"
             " RETURNING id, task, schedule_entry",

@@ -31,7 +31,7 @@ from django.utils.dateparse import parse_datetime
 
 from core.errors import DomainError, InvalidInput
 from core.jobs import failures
-from core.jobs.failures import ClaimLostError, RunCancelled
+from core.jobs.failures import ClaimLostError, RunCancelled, TimeLimitExceeded
 from core.jobs.rules import Again, GiveUp, State, Trigger, after_failure
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class HandBack(Exception):
 
 
 class WorkerLost(Exception):
-    """The last try of this run ended with its worker."""
+    """The last try of this run ended with its worker, or with its process."""
 
 
 class ArgumentsDoNotFit(DomainError):
@@ -80,6 +80,7 @@ def route(name: str, _args: Any, _kwargs: Any, _options: Any, task: Any = None, 
 class LedgerTask(DjangoTask[Any, Any]):
     __header__: Callable[..., None]  # set by Celery: raises TypeError for arguments that do not fit
     abstract = True
+    Request = "core.jobs.request:LedgerRequest"
     in_ledger = True
     lane = "default"
     personal: tuple[str, ...] = ()
@@ -326,8 +327,11 @@ class LedgerTask(DjangoTask[Any, Any]):
     def _run_to_its_end(self, claim: Claim, held: Held) -> Any:
         from django.db import transaction
 
+        from core.jobs import runs
+
         if claim.attempts > (claim.max_attempts or sys.maxsize):
-            raise WorkerLost("The worker stopped before this run was over, at every try it had.")
+            lost, text = runs.last_error(claim)
+            raise TimeLimitExceeded(text) if lost == TimeLimitExceeded.__name__ else WorkerLost(text)
         self._check_fit(claim)
         if not self.atomic:
             value = self.run(*claim.args, **claim.kwargs)
