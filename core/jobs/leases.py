@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import structlog
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import InterfaceError, OperationalError, connection
 
 from core.jobs import runs
 from core.jobs.rules import LEASE_SECONDS
@@ -87,7 +87,7 @@ class _Resident:
                 held = list(self.held)
             try:
                 self.look_after(held)
-            except (DatabaseError, InterfaceError) as error:
+            except (OperationalError, InterfaceError) as error:
                 connection.close()
                 log.warning("lease_not_extended", error=type(error).__name__)
             except Exception:

@@ -76,11 +76,11 @@ def say_goodbye(worker: str) -> None:
 
 def contained(name: str, run: Run, worker: str) -> bool:
     """Whether it went well. A sweep that fails is logged and tried again at its next turn; the others go on."""
-    from django.db import DatabaseError, InterfaceError, connection
+    from django.db import InterfaceError, OperationalError, connection
 
     try:
         run(worker)
-    except (DatabaseError, InterfaceError) as error:
+    except (OperationalError, InterfaceError) as error:
         connection.close()
         log.warning("sweep_without_database", sweep=name, error=type(error).__name__)
     except (BrokerError, RedisError, OSError) as error:

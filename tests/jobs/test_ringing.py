@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import InterfaceError, connection
+from django.db import InterfaceError, ProgrammingError, connection
+from structlog.testing import capture_logs
 
 from core import clock
 from core.jobs import relay, runs, services, sweeper
@@ -171,6 +172,17 @@ def test_a_sweep_that_fails_does_not_stop_the_others(monkeypatch: pytest.MonkeyP
     sweeper.sweep_once("w@test", 1002)
     assert [what for what in seen if what != "closed"] == ["failed", "w@test", "failed", "w@test"]
     assert ("closed" in seen) == (error == "database"), "a broken line to PostgreSQL is not used again"
+
+
+def test_a_wrong_statement_of_a_sweep_is_not_taken_for_a_database_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(worker: str) -> None:
+        raise ProgrammingError("syntax error")
+
+    monkeypatch.setattr(sweeper, "_registered", {})
+    sweeper.register("broken", every_seconds=1, run=fail)
+    with capture_logs() as said:
+        sweeper.sweep_once("w@test", 1000)
+    assert [(line["event"], line["log_level"], line["exc_info"]) for line in said] == [("sweep_failed", "error", True)]
 
 
 def test_a_sweep_comes_about_as_often_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
