@@ -40,7 +40,7 @@ occurrences expected {expected}: run {run}, skipped by policy {skipped}, late {l
             missed {missed}, doubled {occurrences_doubled}
 time        half done within {half:.2f} s of being due, 99 % within {most:.1f} s
             slowest {slowest:.1f} s ({slowest_run})
-            slowest ask {slowest_ask:.2f} s; all done {settled:.1f} s after the last fault
+            slowest ask {slowest_ask:.2f} s; all done {settled:.1f} s after the last fault; unacknowledged {unacknowledged}
 """
 
 
@@ -84,12 +84,12 @@ def operators_entries() -> list[str]:
     return list(tasks)
 
 
-def settle(seconds: float, *, unacknowledged: bool) -> float:
+def settle(seconds: float) -> float:
     from tests.chaos import judge
 
     began = time.monotonic()
     while time.monotonic() - began < seconds:
-        if not judge.open_runs() and not judge.on_redis(unacknowledged=unacknowledged):
+        if not judge.open_runs() and not judge.on_redis():
             break
         time.sleep(0.5)
     return time.monotonic() - began
@@ -123,9 +123,9 @@ def run(chosen: argparse.Namespace, folder: Path) -> bool:
         house.stop_asking()
         connection.close()  # cut by a fault
         ends = judge.end_of_schedule(names)
-        settled = settle(chosen.settle, unacknowledged=not chosen.short)
+        settled = settle(chosen.settle)
         found, schedule = judge.findings(), judge.schedule(ends)
-        left = judge.on_redis(unacknowledged=not chosen.short)
+        left = judge.on_redis()
         if left:
             found.append(judge.Finding("messages left on Redis", [str(left)]))
         figures = judge.figures()
@@ -140,6 +140,7 @@ def run(chosen: argparse.Namespace, folder: Path) -> bool:
             occurrences_doubled=counts["doubled"],
             slowest_ask=max(map(float, said(folder, "^asked in ([0-9.]+)")), default=0),
             settled=settled,
+            unacknowledged=judge.unacknowledged(),
             **{name: counts[name] for name in ("expected", "run", "skipped", "late", "missed")},
             **figures,
         )
