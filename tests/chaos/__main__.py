@@ -40,7 +40,8 @@ occurrences expected {expected}: run {run}, skipped by policy {skipped}, late {l
             missed {missed}, doubled {occurrences_doubled}
 time        half done within {half:.2f} s of being due, 99 % within {most:.1f} s
             slowest {slowest:.1f} s ({slowest_run})
-            slowest ask {slowest_ask:.2f} s; all done {settled:.1f} s after the last fault; unacknowledged {unacknowledged}
+            slowest ask {slowest_ask:.2f} s
+            all done {settled:.1f} s after the last fault; unacknowledged messages {unacknowledged}
 """
 
 
