@@ -76,7 +76,7 @@ def ring(bells: Iterable[Bell]) -> bool:
                 bell.task,
                 time_limit=bell.time_limit,
                 soft_time_limit=bell.soft_time_limit,
-                ignore_result=bool(bell.ignore_result),
+                ignore_result=bell.ignore_result,  # None: as the task says
                 argsrepr="()",
                 kwargsrepr="{}",
             )

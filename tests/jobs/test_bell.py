@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -33,6 +34,14 @@ def test_a_batch_larger_than_one_pipeline_arrives_whole_and_in_order(doorbell: D
     many = bells(bell.BATCH + 1)
     assert bell.ring(many)
     assert doorbell.ids() == [str(one.id) for one in many]
+
+
+@pytest.mark.parametrize("asked", [None, True, False])
+def test_whether_the_result_is_kept_is_left_to_the_task_unless_the_call_says(
+    doorbell: Doorbell, asked: bool | None
+) -> None:
+    bell.ring([replace(bells(1)[0], ignore_result=asked)])
+    assert doorbell.rung()[0]["headers"]["ignore_result"] is asked
 
 
 def test_a_hint_that_is_no_json_leaves_the_line_usable(doorbell: Doorbell) -> None:
