@@ -76,7 +76,7 @@ def retry_run(*, run_id: uuid.UUID, reason: str, actor: Actor, task: str = "", a
     place in a group or chord. `task` names another task, for one that was renamed; `again` allows what has been done
     already. Of two people who ask at the same moment one is refused. Raises NotFound, InvalidInput, Refused.
     """
-    why = _why(reason)
+    why = check_reason(reason)
     began = selectors.database_time()
     old = _locked_run(run_id)
     if State(old.state) not in FINAL:
@@ -140,7 +140,7 @@ def cancel_run(*, run_id: uuid.UUID, reason: str, actor: Actor) -> State:
     """Cancel a run that waits, or ask one that is being worked on to stop at its next checkpoint. Returns the state it
     has now: cancelled or running. Raises NotFound, InvalidInput, Refused.
     """
-    why = _why(reason)
+    why = check_reason(reason)
     old = _locked_run(run_id)
     before: dict[str, Any] = {"task": old.task, "state": old.state}
     if State(old.state) in FINAL:
@@ -163,7 +163,7 @@ def cancel_waiting(*, which: RunFilter, confirmed: int, reason: str, actor: Acto
 
     Raises Refused when there are more than the person has `confirmed`; of more than MOST_AT_ONCE the oldest.
     """
-    why = _why(reason)
+    why = check_reason(reason)
     fitting = waiting(which).order_by("asked_at", "id").select_for_update(skip_locked=True)
     ids = list(fitting.values_list("id", flat=True)[: min(confirmed, MOST_AT_ONCE) + 1])
     if len(ids) > confirmed and confirmed < MOST_AT_ONCE:
@@ -246,7 +246,7 @@ def run_now(*, name: str, reason: str, actor: Actor, as_of: datetime | None = No
 
     However many ask at the same moment, one run is asked for. Raises NotFound, InvalidInput, Refused.
     """
-    why = _why(reason)
+    why = check_reason(reason)
     began = selectors.database_time()
     entry, now = _locked_entry(name)
     task = _task(entry.task)
@@ -272,7 +272,7 @@ def pause(*, name: str, reason: str, actor: Actor, until: datetime | None = None
     """Fire nothing from now on, until somebody resumes or until that time. What was due before still runs: its ids are
     returned. Raises NotFound, InvalidInput, Refused.
     """
-    why = _why(reason)
+    why = check_reason(reason)
     entry, now = _locked_entry(name)
     if entry.paused_at:
         raise Refused(f"{name} is paused already, by {entry.paused_by}: {entry.pause_reason}. Resume it first.")
@@ -294,7 +294,7 @@ def resume(*, name: str, reason: str, actor: Actor, catch_up: bool = False, dry_
     Returns what becomes of each; `dry_run` only says so. An entry that was switched off in the administration is
     switched on there too. Raises NotFound, InvalidInput, Refused.
     """
-    why = "" if dry_run else _why(reason)
+    why = "" if dry_run else check_reason(reason)
     entry, now = _locked_entry(name)
     if not entry.paused_at:
         raise Refused(f"{name} is not paused.")
@@ -325,7 +325,7 @@ def catch_up(*, name: str, reason: str, actor: Actor, at: datetime | None = None
     Returns what becomes of each; `dry_run` only says so. A paused entry stays paused. Safe to repeat: what has a run
     never gets another. Raises NotFound, InvalidInput, Refused.
     """
-    why = "" if dry_run else _why(reason)
+    why = "" if dry_run else check_reason(reason)
     entry, now = _locked_entry(name)
     occurrences.write_ahead(entry, now)
     if at:
@@ -429,7 +429,8 @@ def _since(run: TaskRun) -> str:
     return f"asked for {clock.words(run.asked_at)}"
 
 
-def _why(reason: str) -> str:
+def check_reason(reason: str) -> str:
+    """The reason as it is kept. Raises InvalidInput when there is none."""
     if not reason.strip():
         raise InvalidInput('Say why, in a few words: --reason "…". It is kept with your name.')
     return reason.strip()[:500]

@@ -225,7 +225,8 @@ def no_entry(name: str) -> str:
 
 def tasks_like(name: str) -> str:
     """As `nearest`, of the tasks."""
-    return nearest(name, sorted(task for task in current_app.tasks if not task.startswith("celery.")))
+    known = sorted(task for task in current_app.tasks if not task.startswith("celery."))
+    return nearest(name, known) or " Was it renamed or removed? docs/tasks.md has those there are."
 
 
 def _line(entry: ScheduleEntry, now: datetime) -> EntryLine:

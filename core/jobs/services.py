@@ -94,12 +94,15 @@ def shown_arguments(run: TaskRun) -> tuple[list[Any], dict[str, Any]]:
 
 
 def _shown(name: str, value: Any, personal: Sequence[str]) -> Any:
-    if name in personal:
-        return MASK
+    return MASK if name in personal else redacted(value)
+
+
+def redacted(value: Any) -> Any:
+    """A JSON value with the phone numbers and e-mail addresses in its texts masked."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, list):
-        return [_shown("", one, ()) for one in value]
+        return [redacted(one) for one in value]
     if isinstance(value, dict):
-        return {redact(key): _shown("", one, ()) for key, one in value.items()}
+        return {redact(key): redacted(one) for key, one in value.items()}
     return value
