@@ -25,6 +25,7 @@ app.loader.override_backends = {
 app.Beat = app.subclass_with_self("core.jobs.beat:Beat")  # type: ignore[arg-type,misc]  # as Celery itself names it
 app.autodiscover_tasks()
 app.steps["worker"].add("core.jobs.sweeper:SweepStep")
+app.steps["worker"].add("core.jobs.shutdown:StopStep")
 
 # THE SCHEDULE. Times are Africa/Accra: minute, hour, day of the month, month, weekday. What each task does stands in
 # docs/tasks.md. Occurrences (core/jobs/occurrences.py) see to it that each time runs once, also without beat; `late`
