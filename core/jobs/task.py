@@ -275,7 +275,7 @@ class LedgerTask(DjangoTask[Any, Any]):
             if ask.trigger == Trigger.SCHEDULE:
                 self._hint_of_beat(ask)
                 raise Ignore
-            runs.insert([replace(ask, trigger=Trigger.BY_HAND)])
+            runs.insert([replace(ask, trigger=Trigger.BY_HAND, parent=None)])  # asked for by nobody here
             return runs.claim(ask.id, worker)
         except (OperationalError, InterfaceError) as error:
             log.warning("claim_without_database", error=type(error).__name__)

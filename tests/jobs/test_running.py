@@ -69,6 +69,7 @@ def test_a_message_made_by_hand_and_delivered_twice_runs_once(doorbell: Doorbell
     assert doorbell.work("bulk") == 2
     assert calls == [(5, 0)]
     assert (only().state, only().trigger, only().queue) == ("succeeded", "by_hand", "bulk")
+    assert only().parent is None
 
 
 def test_a_message_without_its_row_runs_nothing(doorbell: Doorbell, calls: list[Any]) -> None:
