@@ -6,14 +6,14 @@ import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from difflib import get_close_matches
 from enum import StrEnum
 from itertools import islice
 
 from celery import current_app
 from django.db import connection
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 
 from core.errors import InvalidInput, NotFound
 from core.jobs.models import Occurrence, ScheduleEntry, TaskRun
@@ -57,20 +57,26 @@ class RunFilter:
     since: datetime | None = None  # asked for at that time or later
 
     @property
+    def few(self) -> bool:
+        """Whether only runs that have not ended are meant: partial indexes have just these."""
+        return bool(self.states) and set(self.states) <= set(OPEN)
+
+    @property
     def walks(self) -> bool:
-        """Whether no index finds these runs, so that others must be looked through. What is open or has failed is few
-        among many, and what belongs to a schedule entry too.
-        """
-        if self.entry or (self.states and set(self.states) <= {*OPEN, State.FAILED}):
-            return False
-        return bool(self.states or self.task or self.queue)
+        """Whether no index finds these runs, so that others must be looked through."""
+        indexed = self.few or self.entry or self.states == (State.FAILED,)
+        return not indexed and bool(self.states or self.task or self.queue)
 
     def runs(self) -> QuerySet[TaskRun]:
         found = TaskRun.objects.all()
-        if self.states:
+        if self.few:
+            waiting = Q(state__in=[state.value for state in self.states if state in WAITING], ring_at__isnull=False)
+            running = Q(state=State.RUNNING.value) if State.RUNNING in self.states else Q()
+            found = found.filter(waiting | running if set(self.states) & set(WAITING) else running)
+        elif len(self.states) == 1:
+            found = found.filter(state=self.states[0].value)
+        elif self.states:
             found = found.filter(state__in=[state.value for state in self.states])
-            if set(self.states) <= set(WAITING):
-                found = found.filter(ring_at__isnull=False)
         if self.task:
             found = found.filter(task__icontains=self.task)
         if self.queue:
@@ -94,12 +100,14 @@ def recent_runs(which: RunFilter, limit: int) -> Runs:
     """The newest runs that fit, at most `limit`. Reads no more of the table than MOST_WALKED rows, unless `since` asks
     for it.
     """
-    newest_first = ("-asked_at", "-id")
-    found = which.runs().select_related("requested_by").order_by(*newest_first)
+    found = which.runs().select_related("requested_by").order_by("-asked_at", "-id")
+    if which.few:
+        # As an expression, or PostgreSQL would walk back from the newest run in the hope to meet enough of them soon.
+        found = found.order_by((F("asked_at") + timedelta()).desc(), "-id")
     if not which.walks or which.since:
         return Runs(list(found[:limit]))
-    edge = TaskRun.objects.order_by(*newest_first).values_list("asked_at", flat=True)[MOST_WALKED : MOST_WALKED + 1]
-    back_to = next(iter(edge), None)
+    edge = TaskRun.objects.order_by("-asked_at", "-id").values_list("asked_at", flat=True)
+    back_to = next(iter(edge[MOST_WALKED : MOST_WALKED + 1]), None)
     if back_to:
         found = found.filter(asked_at__gt=back_to)
     return Runs(list(found[:limit]), back_to)

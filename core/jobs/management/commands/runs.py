@@ -125,7 +125,7 @@ class Command(OperatorCommand):
         elif found.looked_back_to:
             far = f"Looked through the newest {selectors.MOST_WALKED:,} runs, back to {when(found.looked_back_to)}"
             notes.append(f"{far}; --since goes further.")
-        self.say(" ".join([*notes, ZONE] if rows else notes))
+        self.say(*notes, *([ZONE] if rows else []))
         return {"runs": [_brief(run) for run in found.rows], "looked_back_to": found.looked_back_to}
 
     # --- show --------------------------------------------------------------------------------------------------------
