@@ -5,24 +5,28 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 import threading
 import time
 import uuid
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError, call_command, load_command_class
 from django.db import connection
 
 from core import clock
 from core.base.models import AuditLog
-from core.jobs import leases, occurrences, selectors
+from core.jobs import leases, occurrences, operations, selectors
 from core.jobs.management import terminal
 from core.jobs.models import Occurrence, ScheduleEntry, TaskRun
 from core.jobs.schedule import Entry
+from core.jobs.selectors import EntryState
 from tests.factories import UserFactory
 from tests.jobs import tasks
 from tests.jobs.doorbell import Doorbell
@@ -32,6 +36,10 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("at_once")]
 
 WHY = ("--reason", "the gateway is back")
 DATED = "tests.jobs.tasks.dated"
+STATES = [  # in the order in which one hides another
+    *(EntryState.RETIRED, EntryState.PAUSED, EntryState.PROBLEM, EntryState.LATE, EntryState.MISSED),
+    *(EntryState.NEVER_RAN, EntryState.FAILED, EntryState.ON_TIME),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -438,6 +446,32 @@ def test_a_paused_entry_is_named_when_it_is_left_alone() -> None:
     text("schedule", "pause", "dated", *WHY)
     slot(1, "missed")
     assert "Paused, and left alone: dated" in text("schedule", "catch-up", "--dry-run")
+
+
+# --- the page -------------------------------------------------------------------------------------------------------
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
+
+
+@pytest.mark.parametrize("line", re.findall(r"^python manage\.py (.+)$", PAGE.read_text(), re.MULTILINE))
+def test_every_command_on_the_page_is_one(line: str) -> None:
+    """And changes say why."""
+    name, *words = shlex.split(line)
+    command = load_command_class("core.jobs", name)
+    options = command.create_parser("manage.py", name).parse_args(words)
+    assert getattr(options, "reason", "not asked for") or options.dry_run
+
+
+def test_the_page_has_every_action_and_every_state() -> None:
+    page = PAGE.read_text()
+    for action in (
+        *("runs list", "runs show", "runs retry", "runs cancel", "schedule list", "schedule show"),
+        *("schedule run-now", "schedule pause", "schedule resume", "schedule catch-up"),
+    ):
+        assert re.search(rf"^python manage\.py {action}\b", page, re.MULTILINE), action
+    assert re.findall(r"^\| ([a-z ]+) \|", page, re.MULTILINE)[1:] == [state.value for state in STATES]
+    assert f"{selectors.MOST_WALKED:,}" in page
+    assert f"{operations.MOST_AT_ONCE:,}" in page
 
 
 # --- the terminal ---------------------------------------------------------------------------------------------------
