@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 END_CHILD = signal.SIGQUIT  # what the worker's main process sends to end a busy process of its pool
 UNWIND_SECONDS = 1.0  # for a process that is ended to roll back and hang up
 LOOK_SECONDS = 1.0  # between two looks for processes that have died
-LAST_SECONDS = 3.0  # for all that follows the tasks' time
+LAST_SECONDS = 4.0  # for all that follows the tasks' time
 
 
 class StopStep(bootsteps.StartStopStep):
@@ -60,8 +60,9 @@ class StopStep(bootsteps.StartStopStep):
     close = ask
 
     def wait(self, **_: Any) -> None:
-        """The main thread's last act: what is to be handed back is."""
+        """The main thread's last act: what is to be handed back is. Python's own end has its time too."""
         self.over.wait(LAST_SECONDS)
+        _end_after(LAST_SECONDS)
 
     def terminate(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
         """A cold shutdown: the tasks have no time left."""
@@ -70,8 +71,7 @@ class StopStep(bootsteps.StartStopStep):
 
     def run(self, worker: Any) -> None:
         self.asked.get()
-        # ends the process with the stacks of its threads in the log, whatever it hangs on
-        faulthandler.dump_traceback_later(self.patience + LAST_SECONDS, exit=True, file=2)
+        _end_after(self.patience + LAST_SECONDS)
         try:
             if not self.drained(worker):
                 self.cut_off(worker)
@@ -101,6 +101,11 @@ class StopStep(bootsteps.StartStopStep):
             log.error("processes_not_ended", processes=[pid for pid in children if _lives(pid)])
             return  # their leases go on until they end
         hand_back(held, worker.hostname)
+
+
+def _end_after(seconds: float) -> None:
+    """End this process with the stacks of its threads in the log, whatever it hangs on, unless told again."""
+    faulthandler.dump_traceback_later(seconds, exit=True, file=2)
 
 
 def hand_back(task_ids: Sequence[str], worker: str) -> None:
