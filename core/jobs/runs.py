@@ -205,16 +205,21 @@ _CLAIM = """
 UPDATE jobs_taskrun SET state = 'running', fence = fence + 1, attempts = attempts + 1, worker = %s, ring_at = NULL,
     coalesce_key = NULL, started_at = statement_timestamp(),
     lease_until = statement_timestamp() + make_interval(secs => %s)
-WHERE id = (
-    SELECT id FROM jobs_taskrun AS run WHERE id = %s AND state IN ('pending', 'retrying')
-      AND (due_at IS NULL OR due_at <= statement_timestamp())
-      AND (expires_at IS NULL OR expires_at > statement_timestamp())
-      AND (exclusive IS NULL OR NOT EXISTS (
-        SELECT 1 FROM jobs_taskrun AS other WHERE other.exclusive = run.exclusive AND other.state = 'running'))
-    FOR UPDATE SKIP LOCKED)
+WHERE {which}
 RETURNING id, fence, attempts, max_attempts, trigger, schedule_entry, request_id, requested_by_id, queue, args::text,
     kwargs::text, options::text
 """
+_CLAIMABLE = """id = %s AND state IN ('pending', 'retrying') AND (due_at IS NULL OR due_at <= statement_timestamp())
+    AND (expires_at IS NULL OR expires_at > statement_timestamp())"""
+# Planning the general one costs more than running it, and most runs are neither exclusive nor joined.
+_CLAIM_PLAIN = _CLAIM.format(which=f"{_CLAIMABLE} AND exclusive IS NULL AND coalesce_key IS NULL")
+_CLAIM_ANY = _CLAIM.format(
+    which=f"""id = (
+    SELECT id FROM jobs_taskrun AS run WHERE {_CLAIMABLE}
+      AND (exclusive IS NULL OR NOT EXISTS (
+        SELECT 1 FROM jobs_taskrun AS other WHERE other.exclusive = run.exclusive AND other.state = 'running'))
+    FOR UPDATE SKIP LOCKED)"""  # noqa: S608 - constants only
+)
 
 _ALREADY_RUNNING = """
 UPDATE jobs_taskrun AS run SET state = 'skipped', ring_at = NULL, coalesce_key = NULL,
@@ -233,10 +238,13 @@ def claim(run_id: uuid.UUID, worker: str) -> Claim | None:
 
     def statement() -> tuple[Any, ...] | None:
         with connection.cursor() as cursor:
-            cursor.execute(_CLAIM, [worker, LEASE_SECONDS, run_id])
-            row: tuple[Any, ...] | None = cursor.fetchone()
-            if row is None:
-                cursor.execute(_ALREADY_RUNNING, [run_id])
+            row: tuple[Any, ...] | None = None
+            for sql in (_CLAIM_PLAIN, _CLAIM_ANY):
+                cursor.execute(sql, [worker, LEASE_SECONDS, run_id])
+                row = cursor.fetchone()
+                if row is not None:
+                    return row
+            cursor.execute(_ALREADY_RUNNING, [run_id])
             return row
 
     try:
