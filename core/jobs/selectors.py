@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from difflib import get_close_matches
@@ -18,7 +19,7 @@ from django.db.models import F, Q, QuerySet
 from core.errors import InvalidInput, NotFound
 from core.jobs.models import Occurrence, ScheduleEntry, TaskRun
 from core.jobs.rules import FINAL, OccurrenceState, State
-from core.jobs.timetable import parse
+from core.jobs.timetable import Timetable, parse
 
 WAITING = (State.PENDING, State.RETRYING)
 OPEN = (*WAITING, State.RUNNING)
@@ -258,7 +259,15 @@ def line_of(entry: ScheduleEntry) -> EntryLine:
 
 
 def in_words(entry: ScheduleEntry) -> str:
-    return parse(entry.spec).in_words() if entry.spec else "cannot be followed"
+    timetable = _timetable(entry)
+    return timetable.in_words() if timetable else "cannot be followed"
+
+
+def _timetable(entry: ScheduleEntry) -> Timetable | None:
+    """None also for a text that this version cannot read: one entry must not hide the others."""
+    with suppress(InvalidInput):
+        return parse(entry.spec) if entry.spec else None
+    return None
 
 
 def _state(entry: ScheduleEntry, last: Occurrence | None, run: TaskRun | None, now: datetime) -> EntryState:
@@ -306,7 +315,8 @@ def slots(entry: ScheduleEntry, now: datetime, most: int = SLOTS) -> list[Slot]:
 
 
 def next_times(entry: ScheduleEntry, now: datetime, most: int = 5) -> list[datetime]:
-    return list(islice(parse(entry.spec).after(now), most)) if entry.spec and not entry.retired_at else []
+    timetable = None if entry.retired_at else _timetable(entry)
+    return list(islice(timetable.after(now), most)) if timetable else []
 
 
 def open_run(entry: ScheduleEntry) -> TaskRun | None:

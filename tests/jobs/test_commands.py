@@ -15,6 +15,7 @@ import uuid
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.core.management import CommandError, call_command, load_command_class
@@ -333,6 +334,10 @@ def test_many_are_cancelled_after_their_number_was_said(monkeypatch: pytest.Monk
         text(*words)
     assert "more than 2" in refused(*words, "--yes", "2")
     assert not AuditLog.objects.exists()
+    for gone in (EOFError, KeyboardInterrupt):
+        monkeypatch.setattr("builtins.input", Mock(side_effect=gone))
+        with pytest.raises(CommandError):
+            text(*words)
     monkeypatch.setattr("builtins.input", lambda _prompt: "3")
     assert text(*words).splitlines()[-1] == "3 cancelled."
     assert AuditLog.objects.count() == 1
@@ -355,6 +360,12 @@ def test_the_schedule_tells_state_last_and_next() -> None:
     occurrences.follow_code({})
     assert "2 retired: --all" in text("schedule", "list")
     assert len(answer("schedule", "list", "--all")["entries"]) == 2
+
+
+def test_an_entry_that_this_version_cannot_read_does_not_hide_the_others() -> None:
+    ScheduleEntry.objects.filter(name="dated").update(spec="moon 4", problem="")
+    assert "cannot be followed" in text("schedule", "list")
+    assert answer("schedule", "show", "dated")["next_times"] == []
 
 
 def test_show_lists_the_last_times_and_the_next() -> None:

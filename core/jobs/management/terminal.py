@@ -60,6 +60,8 @@ class OperatorCommand(BaseCommand):
             if getattr(error.__cause__, "sqlstate", "") != "42P01":  # undefined table
                 raise
             self.refuse(NO_TABLES)
+        except KeyboardInterrupt:
+            self.refuse("Interrupted.")
         else:
             if not self.for_people:
                 self.stdout.write(as_json(answer))

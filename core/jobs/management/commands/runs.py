@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from argparse import ArgumentTypeError
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -247,7 +248,9 @@ class Command(OperatorCommand):
         self.say(f"{count:,} runs wait that fit, of: {', '.join(names)}.")
         if count > most:
             self.say(f"The oldest {most:,} are cancelled in one go.")
-        typed = input(f"Type {most} to cancel them: ").replace(",", "").strip()
+        typed = ""
+        with suppress(EOFError):
+            typed = input(f"Type {most} to cancel them: ").replace(",", "").strip()
         if typed != str(most):
             raise InvalidInput("Not confirmed. Nothing was cancelled.")
         return most
