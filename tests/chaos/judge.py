@@ -125,7 +125,8 @@ def schedule(ends: dict[str, datetime]) -> Schedule:
             counts["expected"] += 1
             state = one.state if one else "not written"
             run_ids = [str(one.run)] if one and one.run else []
-            counts[state] += 1
+            if state in (OccurrenceState.RUN, OccurrenceState.SKIPPED):
+                counts[state] += 1
             counts["late"] += bool(one and one.late)
             wanted = state == OccurrenceState.RUN
             if not wanted and (entry.late == Late.RUN_EACH or state != OccurrenceState.SKIPPED):
