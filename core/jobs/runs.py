@@ -603,7 +603,7 @@ def fail_unknown(known: Sequence[str]) -> list[tuple[uuid.UUID, str, str]]:
             "UPDATE jobs_taskrun SET state = 'failed', ring_at = NULL, coalesce_key = NULL,"
             " finished_at = statement_timestamp(), error_class = 'UnknownTask',"
             " error_text = 'No worker knows the task ' || task || '. Was it renamed or removed?"
-            " Ask for it again under its present name: manage.py runs retry ' || id || ' --task NAME'"
+            " Ask for it again under its present name: manage.py runs retry ' || id || ' --task NAME --reason WHY'"
             " WHERE ring_at < statement_timestamp() + make_interval(secs => %s) AND task <> ALL (%s)"
             " AND COALESCE(due_at, asked_at) < statement_timestamp() - make_interval(secs => %s)"
             " RETURNING id, task, schedule_entry",
