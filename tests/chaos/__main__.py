@@ -42,6 +42,7 @@ time        half done within {half:.2f} s of being due, 99 % within {most:.1f} s
             slowest {slowest:.1f} s ({slowest_run})
             slowest ask {slowest_ask:.2f} s
             all done {settled:.1f} s after the last fault; unacknowledged messages {unacknowledged}
+            load of the machine {load:.1f} on {cores} cores
 """
 
 
@@ -57,11 +58,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--keep", action="store_true", help="keep the logs also when all is well")
     chosen = parser.parse_args()
     chosen.seconds = chosen.seconds or (30 if chosen.short else chosen.minutes * 60)
-    chosen.every = chosen.every or (2.5 if chosen.short else 4.0)
+    chosen.every = chosen.every or (2.5 if chosen.short else 5.0)
     return chosen
 
 
-def harm(house: House, plan: list[Fault]) -> None:
+def harm(house: House, plan: list[Fault], seconds: float) -> None:
     began = time.monotonic()
     threads = []
     for fault in plan:
@@ -69,6 +70,7 @@ def harm(house: House, plan: list[Fault]) -> None:
         print(f"  {fault}", flush=True)
         threads.append(threading.Thread(target=house.suffer, args=(fault,), daemon=True))
         threads[-1].start()
+    time.sleep(max(0.0, began + seconds - time.monotonic()))
     for thread in threads:
         thread.join(90)
         assert not thread.is_alive(), "a fault does not end"
@@ -116,16 +118,17 @@ def run(chosen: argparse.Namespace, folder: Path) -> bool:
 
         call_command("migrate", verbosity=0)
         tables.create(asker.TOPICS)
+        begun = dict.fromkeys(tasks.FAST, judge.now())
         names = [*tasks.FAST, *operators_entries()]
         plan = faults(chosen.seed, chosen.seconds, every=chosen.every, long=not chosen.short)
         house.start()
         house.wait_for_workers()
-        harm(house, plan)
+        harm(house, plan, chosen.seconds)
         house.stop_asking()
         connection.close()  # cut by a fault
         ends = judge.end_of_schedule(names)
         settled = settle(chosen.settle)
-        found, schedule = judge.findings(), judge.schedule(ends)
+        found, schedule = judge.findings(), judge.schedule(begun, ends)
         left = judge.on_redis()
         if left:
             found.append(judge.Finding("messages left on Redis", [str(left)]))
@@ -141,6 +144,8 @@ def run(chosen: argparse.Namespace, folder: Path) -> bool:
             occurrences_doubled=counts["doubled"],
             slowest_ask=max(map(float, said(folder, "^asked in ([0-9.]+)")), default=0),
             settled=settled,
+            load=os.getloadavg()[1],
+            cores=os.cpu_count(),
             unacknowledged=judge.unacknowledged(),
             **{name: counts[name] for name in ("expected", "run", "skipped", "late", "missed")},
             **figures,

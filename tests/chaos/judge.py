@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import redis
@@ -32,6 +32,11 @@ def rows(sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         return list(cursor.fetchall())
+
+
+def now() -> datetime:
+    ((moment,),) = rows("SELECT clock_timestamp()")
+    return moment  # type: ignore[no-any-return]
 
 
 def end_of_schedule(names: list[str]) -> dict[str, datetime]:
@@ -108,19 +113,18 @@ class Schedule:
     findings: list[Finding]
 
 
-def schedule(ends: dict[str, datetime]) -> Schedule:
-    """Every due time of every entry, from its first one to the end."""
+def schedule(begun: dict[str, datetime], ends: dict[str, datetime]) -> Schedule:
+    """Every due time of every entry to its end: since it was followed, or since the first one that was written where
+    nobody can say when it was noticed.
+    """
     counts: Counter[str] = Counter()
     found: list[Finding] = []
     effects = Counter(key for (key,) in rows("SELECT key FROM chaos_effect WHERE key LIKE '% %'"))
     for name, end in ends.items():
         entry = ScheduleEntry.objects.get(name=name)
         known = {one.due_at: one for one in Occurrence.objects.filter(entry=entry, due_at__lte=end)}
-        if not known:
-            found.append(Finding("entry without an occurrence", [name]))
-            continue
-        first = min(known)
-        for due in [first, *parse(entry.spec).between(first, end)]:
+        first = min(known, default=end) - timedelta(seconds=1)
+        for due in parse(entry.spec).between(min(first, begun.get(name, first)), end):
             key, one = f"{name} {due.isoformat()}", known.pop(due, None)
             counts["expected"] += 1
             state = one.state if one else "not written"

@@ -138,7 +138,9 @@ def times(states: list[str], late: str = "run_each") -> ScheduleEntry:
 
 
 def judged(states: list[str]) -> judge.Schedule:
-    return judge.schedule({"each": FIRST + timedelta(seconds=2 * len(states) - 1)})
+    return judge.schedule(
+        {"each": FIRST - timedelta(seconds=1)}, {"each": FIRST + timedelta(seconds=2 * len(states) - 1)}
+    )
 
 
 @pytest.mark.parametrize("second", ["none", "expected", "missed", "skipped"])
@@ -147,6 +149,12 @@ def test_a_time_that_was_not_run_is_missed(second: str) -> None:
     times(states)
     counts = judged(states).counts
     assert (counts["expected"], counts["run"], counts["missed"], counts["doubled"]) == (3, 2, 1, 0)
+
+
+def test_a_time_at_the_beginning_is_missed_too() -> None:
+    states = ["none", "run"]
+    times(states)
+    assert judged(states).counts["missed"] == 1
 
 
 def test_a_time_that_its_policy_skips_is_not_missed() -> None:
