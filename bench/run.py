@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 import tempfile
 from datetime import UTC, datetime
@@ -47,6 +48,7 @@ def main() -> None:
     if unknown:
         sys.exit(f"There is no part {', '.join(sorted(unknown))}. Use: {', '.join([*PARTS, *GROUPS])}.")
     named = {part for name in asked.parts or GROUPS for part in GROUPS.get(name, [name])}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the servers are ended too
     report = Report()
     with tempfile.TemporaryDirectory() as folder:
         system = prepare(Path(folder), long=asked.long)
