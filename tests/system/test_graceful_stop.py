@@ -27,7 +27,8 @@ LONGEST_STOP = 10.0  # seconds; 5 for the tasks, 1 or 2 for the rest, and a busy
 
 
 def a_worker(log: Path, *arguments: str) -> Process:
-    return worker(log, "-I", "tests.system.tasks", "-n", f"{log.stem}@%h", *arguments)
+    """Named after its log up to a dash, so that its successor has the same name and a log of its own."""
+    return worker(log, "-I", "tests.system.tasks", "-n", f"{log.stem.partition('-')[0]}@%h", *arguments)
 
 
 def seconds_to_stop(process: Process, number: int = signal.SIGTERM) -> float:
@@ -160,13 +161,13 @@ def load() -> Iterator[Load]:
 
 
 def test_a_rolling_restart_under_load_loses_and_doubles_nothing(tmp_path: Path, load: Load) -> None:
-    workers = [a_worker(tmp_path / f"w{number}.log", "-c", "3") for number in (0, 1)]
+    workers = [a_worker(tmp_path / f"w{number}-first.log", "-c", "3") for number in (0, 1)]
     stops = []
     try:
         for number in range(STOPS):
             time.sleep(1)
             stops.append(seconds_to_stop(workers[number % 2]))
-            workers[number % 2] = a_worker(tmp_path / f"w{number % 2}.log", "-c", "3")
+            workers[number % 2] = a_worker(tmp_path / f"w{number % 2}-{number}.log", "-c", "3")
         load.stop()
         open_runs = TaskRun.objects.filter(finished_at__isnull=True)
         wait_until(lambda: not open_runs.exists(), 90, "everything done")
