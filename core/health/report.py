@@ -5,8 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import timedelta
 from decimal import Decimal
@@ -65,27 +64,14 @@ def check() -> dict[str, Finding]:
         "sms_balance": sms_balance,
         "oldest_unsent": oldest_unsent,
     }
-    with _short_queries():
-        return {name: _contained(each) for name, each in checks.items()}
-
-
-@contextmanager
-def _short_queries() -> Iterator[None]:
-    """No statement of the checks takes longer than QUERY_SECONDS."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT current_setting('statement_timeout')")
-        before = cursor.fetchone()
-        cursor.execute("SELECT set_config('statement_timeout', %s, false)", [f"{QUERY_SECONDS}s"])
-    try:
-        yield
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('statement_timeout', %s, false)", before)
+    return {name: _contained(each) for name, each in checks.items()}
 
 
 def _contained(each: Callable[[], Finding]) -> Finding:
     try:
         with transaction.atomic():
+            with connection.cursor() as cursor:  # for this transaction: behind PgBouncer the session is not ours
+                cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{QUERY_SECONDS}s"])
             return each()
     except DatabaseError:
         return Finding(State.DEGRADED, "PostgreSQL did not answer in time: look at its load")

@@ -23,13 +23,13 @@ class JobsConfig(AppConfig):
             "schedule", every_seconds=occurrences.FOLLOW_EVERY_SECONDS, run=occurrences.follow_administration
         )
         sweeper.register("unknown", every_seconds=relay.UNKNOWN_EVERY_SECONDS, run=relay.contain_unknown)
-        post_migrate.connect(follow_code, sender=self)
-        signals.beat_init.connect(follow_code, weak=False)
+        post_migrate.connect(migrated, sender=self)
+        signals.beat_init.connect(beat_started, weak=False)
 
 
-def follow_code(**_signal: Any) -> None:
-    """When a deploy migrates and when beat starts, the schedule table of this code is the one that counts. Not when a
-    worker starts: in the middle of a deploy one of the old code may.
+def migrated(**_signal: Any) -> None:
+    """A deploy migrates: from now on the schedule table of this code counts. Not when a worker starts: in the middle of
+    a deploy one of the old code may.
     """
     from django.db import connection
 
@@ -39,3 +39,11 @@ def follow_code(**_signal: Any) -> None:
     tables = connection.introspection.table_names()
     if {"jobs_scheduleentry", "jobs_occurrence", "django_celery_beat_periodictask"} <= set(tables):
         occurrences.follow_code(SCHEDULE)
+
+
+def beat_started(**_signal: Any) -> None:
+    """Beat has just written this code's crons into its own tables. It retires nothing: it may be of the old code."""
+    from core.celery import SCHEDULE
+    from core.jobs import occurrences
+
+    occurrences.follow_code(SCHEDULE, retire=False)

@@ -35,19 +35,23 @@ def told(error: BaseException) -> tuple[str, str, str]:
     """Class, text and traceback for the row, without what PostgreSQL cannot keep: a failure must be written down
     whatever its words are.
     """
-    text = _writable(str(error))[:LONGEST_TEXT]
-    return type(error).__name__, text, _writable("".join(traceback.format_exception(error)))[-LONGEST_TRACEBACK:]
+    try:
+        text = writable(str(error))[:LONGEST_TEXT]
+    except Exception as worse:  # noqa: BLE001 - an error that cannot say what it is is written down all the same
+        return type(error).__name__, f"It cannot be told: {type(worse).__name__} in its __str__.", ""
+    return type(error).__name__, text, writable("".join(traceback.format_exception(error)))[-LONGEST_TRACEBACK:]
 
 
 def safe(error: Exception) -> Exception:
     """The error itself, or one in its place that may travel on Redis, in results and events."""
     text, hidden = str(error), repr(error.args)  # Celery sends the arguments too
-    clean = _writable(text)
+    clean = writable(text)
     if clean == text and redact(hidden) == hidden and not isinstance(error, UnicodeError):  # which carries its text
         return error
     return RuntimeError(f"{type(error).__name__}: {clean}").with_traceback(error.__traceback__)
 
 
-def _writable(text: str) -> str:
+def writable(text: str) -> str:
+    """Text that PostgreSQL can keep, personal data masked."""
     clean = redact(_DETAIL.sub("", text))
     return clean.replace("\x00", "").encode(errors="backslashreplace").decode()

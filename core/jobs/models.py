@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 
 from core.base.ids import new_id
 from core.jobs.rules import FINAL, MAX_ATTEMPTS, Late, OccurrenceState, State, Trigger
@@ -101,6 +101,14 @@ class TaskRun(models.Model):
         indexes = [
             models.Index(fields=["queue", "ring_at"], condition=Q(ring_at__isnull=False), name="taskrun_to_ring"),
             models.Index(fields=["lease_until"], condition=Q(state=State.RUNNING.value), name="taskrun_leases"),
+            models.Index(  # their time has come, and they were never announced
+                fields=["queue", "ring_at"], condition=Q(ring_at=F("due_at")), name="taskrun_to_ring_first"
+            ),
+            models.Index(
+                fields=["expires_at"],
+                condition=Q(ring_at__isnull=False, expires_at__isnull=False, fence=0),
+                name="taskrun_expires",
+            ),
             models.Index(fields=["asked_at", "id"], name="taskrun_asked"),
             models.Index(fields=["retry_of"], condition=Q(retry_of__isnull=False), name="taskrun_retry_of"),
             models.Index(fields=["parent"], condition=Q(parent__isnull=False), name="taskrun_parent"),

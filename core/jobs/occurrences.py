@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -33,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 AHEAD = timedelta(hours=24)  # occurrences are written so far ahead,
 MOST_AHEAD = 50  # but no more than so many of one entry, and at least one
-MOST_MISSED = 1000  # of a gap, so many of the newest are written down
+MOST_MISSED = 1000  # of a gap, so many are written down: the newest; with run_each the oldest, and the rest later
 UNKNOWN_TASK_GRACE = timedelta(minutes=10)  # in the middle of a deploy a worker may not know a task yet
 LOOK_AGAIN = timedelta(seconds=30)
 FOLLOW_EVERY_SECONDS = 15.0
@@ -107,8 +106,17 @@ def settle_locked(entry: ScheduleEntry, now: datetime) -> list[uuid.UUID]:
         _decide(due, OccurrenceState.MISSED, late=True, reason=entry.problem)
         notices.occurrences_missed(entry.name, len(due))
     elif due:
-        run_ids = carry_out(entry, due, decide(Late(entry.late), entry.grace, [one.due_at for one in due], now))
-        entry.problem = ""
+        verdicts = decide(Late(entry.late), entry.grace, [one.due_at for one in due], now)
+        try:
+            with transaction.atomic():
+                run_ids = carry_out(entry, due, verdicts)
+            entry.problem = ""
+        except InvalidInput as error:
+            entry.problem = str(error)[:300]
+            for one in due:
+                one.run = None
+            _decide(due, OccurrenceState.MISSED, late=True, reason=entry.problem)
+            notices.occurrences_missed(entry.name, len(due))
     save(entry)
     return run_ids
 
@@ -118,13 +126,30 @@ def write_ahead(entry: ScheduleEntry, now: datetime) -> None:
     if not entry.spec:
         return
     timetable, since = parse(entry.spec), entry.followed_until
-    gap = deque(timetable.between(since, now), maxlen=MOST_MISSED)
-    coming = list(islice(timetable.between(max(since, now), now + AHEAD), MOST_AHEAD))
-    if not coming and not with_state(entry, OccurrenceState.EXPECTED).filter(due_at__gt=now).exists():
-        coming = list(islice(timetable.after(max(since, now)), 1))
-    times = [*gap, *coming]
+    if entry.late == Late.RUN_EACH:  # all of them, some at a time
+        times = list(islice(timetable.between(since, now), MOST_MISSED))
+        until = times[-1] if len(times) == MOST_MISSED else now
+    else:
+        times, until = _newest(timetable, since, now), now
+    if until == now:
+        written = with_state(entry, OccurrenceState.EXPECTED).filter(due_at__gt=now).count()
+        coming = timetable.between(max(since, now), now + AHEAD)
+        ahead = list(islice(coming, max(0, MOST_AHEAD - written)))
+        if not ahead and not written:
+            ahead = list(islice(timetable.after(max(since, now)), 1))
+        times += ahead
     Occurrence.objects.bulk_create([Occurrence(entry=entry, due_at=due) for due in times], ignore_conflicts=True)
-    entry.followed_until = max([now, since, *times])
+    entry.followed_until = max([until, since, *times])
+
+
+def _newest(timetable: Timetable, since: datetime, now: datetime) -> list[datetime]:
+    """The newest times of a gap, oldest first."""
+    times: list[datetime] = []
+    due = timetable.last_until(now, since)
+    while due and len(times) < MOST_MISSED:
+        times.append(due)
+        due = timetable.last_until(due - timedelta(microseconds=1), since)
+    return times[::-1]
 
 
 def carry_out(
@@ -230,8 +255,14 @@ def save(entry: ScheduleEntry) -> None:
 # --- which entries there are ----------------------------------------------------------------------------------------
 
 
-def follow_code(table: Mapping[str, Entry]) -> None:
-    """Write the schedule table of the code down, and switch off what has left it. Safe to repeat."""
+def follow_code(table: Mapping[str, Entry], *, retire: bool = True) -> None:
+    """Write the schedule table of the code down, and switch off what has left it. Safe to repeat.
+
+    What comes back after it had left is switched on again.
+    """
+    back = list(ScheduleEntry.objects.filter(name__in=table).exclude(retired_at=None).values_list("name", flat=True))
+    if PeriodicTask.objects.filter(name__in=back, enabled=False).update(enabled=True):
+        PeriodicTasks.update_changed()
     for name, line in table.items():
         _follow(
             ScheduleEntry(
@@ -243,6 +274,8 @@ def follow_code(table: Mapping[str, Entry]) -> None:
                 grace=line.grace,
             )
         )
+    if not retire:
+        return
     gone = list(
         ScheduleEntry.objects.filter(from_code=True, retired_at=None)
         .exclude(name__in=table)
@@ -261,16 +294,24 @@ def follow_administration(_worker: str = "") -> None:
     seen = set()
     for plan in plans.select_related("crontab", "interval", "clocked", "solar"):
         seen.add(plan.name)
-        entry = known.get(plan.name)
-        if plan.enabled and (entry is None or not entry.from_code):
-            wanted = _of_plan(plan)
-            if entry is None or _differs(entry, wanted):
-                _follow(wanted, since=plan.start_time or plan.date_changed)
-        if entry and (entry.pause_reason == SWITCHED_OFF) == plan.enabled:
-            _switch(plan.name, on=plan.enabled)
+        try:
+            _follow_plan(plan, known.get(plan.name))
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:
+            log.exception("plan_not_followed", entry=plan.name)
     for name, entry in known.items():
         if name not in seen and not entry.from_code:
             _retire(name)
+
+
+def _follow_plan(plan: PeriodicTask, entry: ScheduleEntry | None) -> None:
+    if plan.enabled and (entry is None or not entry.from_code):
+        wanted = _of_plan(plan)
+        if entry is None or _differs(entry, wanted):
+            _follow(wanted, since=plan.start_time or plan.date_changed)
+    if entry and (entry.pause_reason == SWITCHED_OFF) == plan.enabled:
+        _switch(plan.name, on=plan.enabled)
 
 
 def _of_plan(plan: PeriodicTask) -> ScheduleEntry:
@@ -302,7 +343,7 @@ def _timetable(plan: PeriodicTask) -> Timetable | None:
 
 def _json(text: str, kind: type) -> Any:
     try:
-        value = json.loads(text or kind())
+        value = json.loads(text) if text else kind()
     except ValueError:
         value = None
     if not isinstance(value, kind):
@@ -328,6 +369,8 @@ def _follow(wanted: ScheduleEntry, *, since: datetime | None = None) -> None:
         entry, now = locked(wanted.name)
         assert entry  # noqa: S101 - written just now, and entries are never deleted
         if entry.next_at is None or entry.retired_at or entry.spec != wanted.spec:
+            if entry.next_at and not entry.retired_at:
+                write_ahead(entry, now)  # what became due by the old times, and nobody looked
             _forget_coming(entry, now)
             entry.followed_until = max(now - NOTICED_WITHIN, since) if since else now
         elif not _differs(entry, wanted):

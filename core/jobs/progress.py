@@ -9,7 +9,7 @@ run (a direct call, a test) both functions do nothing.
 
 from __future__ import annotations
 
-from core.jobs.failures import ClaimLostError, RunCancelled
+from core.jobs.failures import ClaimLostError, RunCancelled, writable
 from core.jobs.leases import keeper
 from core.jobs.runs import Progress
 
@@ -19,7 +19,8 @@ LONGEST_NOTE = 200
 def report(done: int, total: int | None = None, note: str = "") -> None:
     """Say how far the run has come. No personal data in the note. Raises as `checkpoint` does."""
     if keeper.current:
-        keeper.current.progress = Progress(done, total, note[:LONGEST_NOTE])
+        whole = None if total is None else int(total)
+        keeper.current.progress = Progress(int(done), whole, writable(note)[:LONGEST_NOTE])
     checkpoint()
 
 

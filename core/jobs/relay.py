@@ -7,6 +7,7 @@ All are sweeps (core/jobs/sweeper.py), so a lost bell, an emptied Redis or a kil
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,23 +15,30 @@ import structlog
 from celery import current_app
 from redis import Redis
 
-from core.jobs import bell, notices, occurrences, runs
+from core.jobs import bell, notices, occurrences, runs, services
+from core.jobs.leases import EVERY_SECONDS as LEASES_EVERY_SECONDS
 
 log = structlog.get_logger(__name__)
 
 EVERY_SECONDS = 1.0
 UNKNOWN_EVERY_SECONDS = 60.0
+GAP_SECONDS = 5.0  # between two sweeps; more means that something was away
 
 
 def sweep(_worker: str = "") -> None:
-    """Fire what is due, take back lost runs, then ring those that are due and unheard."""
-    lost, due, waiting = runs.look(list(current_app.amqp.queues))
+    """Fire what is due, take back lost runs, end expired ones, then ring those that are due and unheard."""
+    calm = _calm.sweep()
+    lost, expired, due, waiting = runs.look(list(current_app.amqp.queues))
     if due:
         occurrences.settle_due()
-    if lost:
-        for run_id, queue, state in runs.recover_lost():
-            log.warning("run_taken_back", task_id=str(run_id), state=state)
+    if lost and calm:
+        back, cancelled = runs.recover_lost()
+        for run_id, queue in back:
+            log.warning("run_taken_back", task_id=str(run_id))
             waiting.append(queue)
+        _tell(cancelled)
+    if expired:
+        _tell(runs.expire())
     if not waiting:
         return
     lengths = queue_lengths(set(waiting))  # raises when Redis is away: nothing could be rung
@@ -42,10 +50,37 @@ def sweep(_worker: str = "") -> None:
             log.info("rung_again", queue=queue, runs=len(rung), heard=heard)
 
 
+class _Calm:
+    """Whether the sweeps have gone on without a gap for as long as a living worker needs to extend its leases.
+
+    After PostgreSQL was away all leases are over, and those who hold them must have their chance first.
+    """
+
+    def __init__(self) -> None:
+        self.since = self.last = float("-inf")
+
+    def sweep(self) -> bool:
+        now = time.monotonic()
+        if now - self.last > GAP_SECONDS:
+            self.since = now
+        self.last = now
+        return now - self.since >= LEASES_EVERY_SECONDS + 1
+
+
+_calm = _Calm()
+
+
+def _tell(ended: Iterable[runs.Ended]) -> None:
+    """Runs that ended outside of a worker: who waits for them, and the chords that count them, hear of it."""
+    for run_id, options in ended:
+        services.tell_cancelled(run_id, options)
+
+
 def contain_unknown(_worker: str = "") -> None:
     """Fail runs of tasks that do not exist (any more), with a hint."""
-    for run_id, task, entry in runs.fail_unknown(list(current_app.tasks)):
+    for run_id, task, entry, options in runs.fail_unknown(list(current_app.tasks)):
         log.warning("task_unknown", task_id=str(run_id), task=task)
+        _tell([(run_id, options)])
         if entry:
             notices.scheduled_task_failed(task, run_id)
 

@@ -10,13 +10,15 @@ import sys
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any, TypeVar
 
-from django.db import IntegrityError, InterfaceError, OperationalError, connection
+from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
+from django.db.backends.utils import CursorWrapper
 from kombu.utils.json import dumps, loads
+from psycopg.errors import LockNotAvailable
 
 from core.errors import InvalidInput
 from core.jobs.rules import (
@@ -32,7 +34,9 @@ from core.jobs.rules import (
 
 T = TypeVar("T")
 LONG_QUEUE = 1000  # messages on Redis; as long as there are so many, none needs to be rung again
-UNKNOWN_FOR_SECONDS = 600
+UNKNOWN_FOR_SECONDS = 3600
+JOINERS_TIMEOUT = "1s"  # a worker waits so long for those who have joined a run and not yet committed
+LONGEST_WAIT_SECONDS = 366 * 86_400.0
 
 
 @dataclass(frozen=True)
@@ -188,29 +192,37 @@ def insert(asks: Sequence[Ask]) -> set[uuid.UUID]:
 def insert_or_join(ask: Ask) -> tuple[uuid.UUID, bool]:
     """Write a run down, or join the pending one with its coalesce key. Returns the id of either, and whether it is new.
 
-    A run that is joined cannot be taken before the caller's transaction is over, so it sees what the caller wrote.
+    A run that is joined cannot be taken before the caller's transaction is over, so it sees what the caller wrote. Who
+    asks never waits for another's transaction: while one holds the key for itself (it has just written a run, or a
+    worker is about to take one), the ask goes by the key's second or third name, and by no key at all in the end.
     """
-    while not insert([ask]):
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT id FROM jobs_taskrun WHERE id = %s OR coalesce_key = %s FOR SHARE", [ask.id, ask.coalesce_key]
-            )
-            row = cursor.fetchone()
-        if row:
-            return row[0], False
-    return ask.id, True
+    if ask.coalesce_key is None:
+        return ask.id, bool(insert([ask]))
+    with transaction.atomic(), connection.cursor() as cursor:
+        for name in ("", "#2", "#3"):
+            key = ask.coalesce_key + name
+            cursor.execute("SELECT pg_try_advisory_xact_lock_shared(hashtextextended(%s, 0))", [key])
+            if not cursor.fetchone()[0]:
+                continue
+            cursor.execute("SELECT id FROM jobs_taskrun WHERE coalesce_key = %s", [key])
+            if pending := cursor.fetchone():
+                return pending[0], False
+            cursor.execute("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [key])
+            if cursor.fetchone()[0]:
+                return ask.id, bool(insert([replace(ask, coalesce_key=key)]))
+        return ask.id, bool(insert([replace(ask, coalesce_key=None)]))
 
 
 _CLAIM = """
-UPDATE jobs_taskrun SET state = 'running', fence = fence + 1, attempts = attempts + 1, worker = %s, ring_at = NULL,
-    coalesce_key = NULL, started_at = statement_timestamp(),
+UPDATE jobs_taskrun SET state = 'running', fence = fence + 1, attempts = LEAST(attempts, 32766) + 1, worker = %s,
+    ring_at = NULL, coalesce_key = NULL, started_at = statement_timestamp(),
     lease_until = statement_timestamp() + make_interval(secs => %s)
 WHERE {which}
 RETURNING id, fence, attempts, max_attempts, trigger, schedule_entry, request_id, requested_by_id, queue, args::text,
     kwargs::text, options::text
 """
 _CLAIMABLE = """id = %s AND state IN ('pending', 'retrying') AND (due_at IS NULL OR due_at <= statement_timestamp())
-    AND (expires_at IS NULL OR expires_at > statement_timestamp())"""
+    AND (expires_at IS NULL OR expires_at > statement_timestamp() OR fence > 0)"""  # what was begun in time goes on
 # Planning the general one costs more than running it, and most runs are neither exclusive nor joined.
 _CLAIM_PLAIN = _CLAIM.format(which=f"{_CLAIMABLE} AND exclusive IS NULL AND coalesce_key IS NULL")
 _CLAIM_ANY = _CLAIM.format(
@@ -238,14 +250,15 @@ def claim(run_id: uuid.UUID, worker: str) -> Claim | None:
 
     def statement() -> tuple[Any, ...] | None:
         with connection.cursor() as cursor:
-            row: tuple[Any, ...] | None = None
-            for sql in (_CLAIM_PLAIN, _CLAIM_ANY):
-                cursor.execute(sql, [worker, LEASE_SECONDS, run_id])
-                row = cursor.fetchone()
-                if row is not None:
-                    return row
-            cursor.execute(_ALREADY_RUNNING, [run_id])
+            cursor.execute(_CLAIM_PLAIN, parameters)
+            row: tuple[Any, ...] | None = cursor.fetchone()
+            if row is None:
+                row = _claim_any(cursor, parameters)
+            if row is None:
+                cursor.execute(_ALREADY_RUNNING, [run_id])
             return row
+
+    parameters: list[Any] = [worker, LEASE_SECONDS, run_id]
 
     try:
         row = surviving(statement)
@@ -268,6 +281,24 @@ def claim(run_id: uuid.UUID, worker: str) -> Claim | None:
         kwargs=loads(kwargs),
         options=loads(options),
     )
+
+
+def _claim_any(cursor: CursorWrapper, parameters: list[Any]) -> tuple[Any, ...] | None:
+    """A run that others may have joined is taken when their transactions are over, so that it sees what they wrote."""
+    cursor.execute("SELECT coalesce_key FROM jobs_taskrun WHERE id = %s AND coalesce_key IS NOT NULL", parameters[-1:])
+    joined = cursor.fetchone()
+    try:
+        with transaction.atomic():
+            if joined:
+                cursor.execute("SELECT set_config('lock_timeout', %s, true)", [JOINERS_TIMEOUT])
+                cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", joined)
+            cursor.execute(_CLAIM_ANY, parameters)
+            row: tuple[Any, ...] | None = cursor.fetchone()
+            return row
+    except OperationalError as error:
+        if isinstance(error.__cause__, LockNotAvailable):
+            return None  # rung again soon
+        raise
 
 
 @dataclass(frozen=True)
@@ -346,13 +377,25 @@ _UNLESS_CANCELLED = (
 )
 
 
-def retry(claim: Claim, seconds: float, error: tuple[str, str, str]) -> State | None:
-    """Run again in so many seconds, unless somebody asked to cancel."""
+def retry(
+    claim: Claim,
+    seconds: float,
+    error: tuple[str, str, str],
+    *,
+    args: str | None = None,
+    kwargs: str | None = None,
+    max_attempts: int | None = 0,
+) -> State | None:
+    """Run again in so many seconds, unless somebody asked to cancel: with other arguments (JSON), if there are any, and
+    with as many attempts in all as `max_attempts` (None: without limit), if that is more.
+    """
+    seconds = min(seconds, LONGEST_WAIT_SECONDS)
     return _change(
         claim,
         f"{_UNLESS_CANCELLED}, due_at = statement_timestamp() + make_interval(secs => %s), error_class = %s,"
-        " error_text = %s, traceback = %s",
-        [State.RETRYING.value, seconds, seconds, *error],
+        " error_text = %s, traceback = %s, args = COALESCE(%s::jsonb, args), kwargs = COALESCE(%s::jsonb, kwargs),"
+        " max_attempts = CASE WHEN %s::int IS NOT NULL THEN GREATEST(max_attempts, %s) END",
+        [State.RETRYING.value, seconds, seconds, *error, args, kwargs, max_attempts, max_attempts],
     )
 
 
@@ -510,93 +553,105 @@ WITH lost AS (
 UPDATE jobs_taskrun AS run SET
     state = CASE WHEN cancel_asked_at IS NULL THEN 'pending' ELSE 'cancelled' END,
     ring_at = CASE WHEN cancel_asked_at IS NULL THEN statement_timestamp() END,
+    due_at = statement_timestamp(),
     finished_at = CASE WHEN cancel_asked_at IS NOT NULL THEN statement_timestamp() END,
     error_class = 'WorkerLost',
     error_text = 'The worker ' || worker || ' stopped before this run was over.',
     lease_until = NULL
 FROM lost WHERE run.id = lost.id
-RETURNING run.id, run.queue, run.state
+RETURNING run.id, run.queue, run.state, run.options::text
 """
+Ended = tuple[uuid.UUID, dict[str, Any]]  # a run that ended outside of a worker, with its options
 
 
-def recover_lost() -> list[tuple[uuid.UUID, str, str]]:
-    """Give runs whose worker is gone back to the line: id, queue and new state. Who takes a run whose tries are used up
-    fails it in the ordinary way.
+def recover_lost() -> tuple[list[tuple[uuid.UUID, str]], list[Ended]]:
+    """Give runs whose worker is gone back to the line: id and queue of each; and those that were to be cancelled. Who
+    takes a run whose tries are used up fails it in the ordinary way.
     """
     with connection.cursor() as cursor:
         cursor.execute(_RECOVER)
-        return list(cursor.fetchall())
+        rows = cursor.fetchall()
+    back = [(run_id, queue) for run_id, queue, state, _ in rows if state == State.PENDING]
+    return back, [(run_id, loads(options)) for run_id, _, state, options in rows if state != State.PENDING]
 
 
 _WAITING = """
 SELECT count(*) FROM (
-    SELECT 1 FROM jobs_taskrun WHERE queue = %s AND ring_at IS NOT NULL
+    SELECT 1 FROM jobs_taskrun WHERE queue = %s AND ring_at <= statement_timestamp() + make_interval(secs => %s)
       AND (due_at IS NULL OR due_at <= statement_timestamp()) LIMIT %s) AS due
 """
 
-_TO_RING = """
+_RING = """
 WITH unheard AS (
-    SELECT id, COALESCE(expires_at <= statement_timestamp(), false) AS expired FROM jobs_taskrun
-    WHERE queue = %s AND ring_at IS NOT NULL AND ring_at <= statement_timestamp()
+    SELECT id FROM jobs_taskrun WHERE queue = %s AND ring_at <= statement_timestamp() {which}
     ORDER BY ring_at LIMIT %s FOR UPDATE SKIP LOCKED
 )
-UPDATE jobs_taskrun AS run SET
-    state = CASE WHEN expired THEN 'skipped' ELSE state END,
-    coalesce_key = CASE WHEN NOT expired THEN coalesce_key END,
-    finished_at = CASE WHEN expired THEN statement_timestamp() END,
-    error_text = CASE WHEN expired THEN 'Not run: its time to run was over (expires).' ELSE error_text END,
-    ring_at = CASE WHEN NOT expired THEN statement_timestamp() + make_interval(secs => %s) END
+UPDATE jobs_taskrun AS run SET ring_at = statement_timestamp() + make_interval(secs => %s)
 FROM unheard WHERE run.id = unheard.id
-RETURNING run.id, run.task, run.queue, run.state, run.options::text
+RETURNING run.id, run.task, run.queue, run.options::text
 """
+_RING_FIRST = _RING.format(which="AND ring_at = due_at")
+_RING_AGAIN = _RING.format(which="")
 
 
 def unheard(queue: str, *, on_redis: int, limit: int = 500) -> list[Bell]:
     """Runs of a queue that are due, that nobody has taken and that should be announced now.
 
-    As many as are missing among the `on_redis` messages of the queue, so a queue is not doubled and what Redis has lost
+    Those whose time has come (a retry, a countdown, a run taken back) have no message yet, and get one. Of the others,
+    as many as are missing among the `on_redis` messages of the queue, so a queue is not doubled and what Redis has lost
     is not hidden behind it. While Redis has many, nobody waits for lack of bells, and counting would cost too much.
     """
-    if on_redis >= LONG_QUEUE:
-        return []
     with connection.cursor() as cursor:
-        cursor.execute(_WAITING, [queue, on_redis + limit])
-        missing = min(cursor.fetchone()[0] - on_redis, limit)
-        if missing <= 0:
-            return []
-        cursor.execute(_TO_RING, [queue, missing, RING_AGAIN_SECONDS])
+        cursor.execute(_RING_FIRST, [queue, limit, RING_AGAIN_SECONDS])
         rows = cursor.fetchall()
-    return [
-        bell_of(run_id, task, queue, loads(options))
-        for run_id, task, queue, state, options in rows
-        if state != State.SKIPPED
-    ]
+        on_redis += len(rows)
+        if on_redis < LONG_QUEUE:
+            cursor.execute(_WAITING, [queue, RING_AGAIN_SECONDS + 1, on_redis + limit])
+            missing = min(cursor.fetchone()[0] - on_redis, limit)
+            if missing > 0:
+                cursor.execute(_RING_AGAIN, [queue, missing, RING_AGAIN_SECONDS])
+                rows += cursor.fetchall()
+    return [bell_of(run_id, task, queue, loads(options)) for run_id, task, queue, options in rows]
+
+
+def expire() -> list[Ended]:
+    """End runs that nobody took before they expired. Returns them."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE jobs_taskrun SET state = 'skipped', ring_at = NULL, coalesce_key = NULL,"
+            " finished_at = statement_timestamp(), error_text = 'Not run: its time to run was over (expires).'"
+            " WHERE ring_at IS NOT NULL AND expires_at <= statement_timestamp() AND fence = 0"
+            " RETURNING id, options::text"
+        )
+        return [(run_id, loads(options)) for run_id, options in cursor.fetchall()]
 
 
 _LOOK = """
 SELECT EXISTS (SELECT 1 FROM jobs_taskrun WHERE state = 'running' AND lease_until < statement_timestamp()),
+  EXISTS (SELECT 1 FROM jobs_taskrun
+    WHERE ring_at IS NOT NULL AND expires_at <= statement_timestamp() AND fence = 0),
   EXISTS (SELECT 1 FROM jobs_scheduleentry WHERE next_at <= statement_timestamp()),
   ARRAY (SELECT name FROM unnest(%s::text[]) AS name WHERE EXISTS (
     SELECT 1 FROM jobs_taskrun WHERE queue = name AND ring_at IS NOT NULL AND ring_at <= statement_timestamp()))
 """
 
 
-def look(queues: Sequence[str]) -> tuple[bool, bool, list[str]]:
-    """Whether runs have lost their worker, whether the schedule has something due, and the queues with a run that is
-    due and not taken.
+def look(queues: Sequence[str]) -> tuple[bool, bool, bool, list[str]]:
+    """Whether runs have lost their worker, whether some have expired, whether the schedule has something due, and the
+    queues with a run that is due and not taken.
 
     One cheap statement over partial indexes: all that an idle sweep costs.
     """
     with connection.cursor() as cursor:
         cursor.execute(_LOOK, [list(queues)])
-        lost, due, waiting = cursor.fetchone()
-        return lost, due, waiting
+        lost, expired, due, waiting = cursor.fetchone()
+        return lost, expired, due, waiting
 
 
-def fail_unknown(known: Sequence[str]) -> list[tuple[uuid.UUID, str, str]]:
-    """Fail due runs whose task has not been known here for a while: id, task name and schedule entry.
+def fail_unknown(known: Sequence[str]) -> list[tuple[uuid.UUID, str, str, dict[str, Any]]]:
+    """Fail due runs whose task has not been known here for an hour: id, task name, schedule entry and options.
 
-    For a while, because in the middle of a deploy the newer workers know tasks that the older ones do not.
+    So long, because in the middle of a deploy the newer workers know tasks that the older ones do not.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -606,10 +661,10 @@ def fail_unknown(known: Sequence[str]) -> list[tuple[uuid.UUID, str, str]]:
             " Ask for it again under its present name: manage.py runs retry ' || id || ' --task NAME --reason WHY'"
             " WHERE ring_at < statement_timestamp() + make_interval(secs => %s) AND task <> ALL (%s)"
             " AND COALESCE(due_at, asked_at) < statement_timestamp() - make_interval(secs => %s)"
-            " RETURNING id, task, schedule_entry",
+            " RETURNING id, task, schedule_entry, options::text",
             [RING_AGAIN_SECONDS + 1, list(known), UNKNOWN_FOR_SECONDS],
         )
-        return list(cursor.fetchall())
+        return [(run_id, task, entry, loads(options)) for run_id, task, entry, options in cursor.fetchall()]
 
 
 def bell_of(run_id: uuid.UUID, task: str, queue: str, options: dict[str, Any]) -> Bell:

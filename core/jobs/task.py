@@ -123,7 +123,7 @@ class LedgerTask(DjangoTask[Any, Any]):
 
         if self.typing:
             self.__header__(*(args or ()), **(kwargs or {}))
-        if not self.in_ledger:
+        if not self.in_ledger and not (options.get("headers") or {}).get("periodic_task_name"):
             task_id = task_id or str(uuid.uuid4())
             options = {"link": link, "link_error": link_error, "shadow": shadow} | options
             message = (task_id, args or (), kwargs or {}, options)
@@ -162,6 +162,11 @@ class LedgerTask(DjangoTask[Any, Any]):
             if options.get(name):
                 linked = options[name]
                 kept[name] = list(linked) if isinstance(linked, list | tuple) else [linked]
+        coalesce = options.get("coalesce")
+        if coalesce and any(options.get(name) is not None for name in ("countdown", "eta", "expires")):
+            raise InvalidInput(
+                "An ask that joins another cannot have a time of its own. Leave out the one or the other."
+            )
         entry = (options.get("headers") or {}).get("periodic_task_name", "")
         parent = self.app.current_worker_task
         context = structlog.contextvars.get_contextvars()
@@ -190,8 +195,9 @@ class LedgerTask(DjangoTask[Any, Any]):
             due_in=_seconds(options.get("countdown")),
             expires_at=_moment(expires),
             expires_in=_seconds(expires),
-            coalesce_key=f"{self.name}:{options['coalesce']}" if options.get("coalesce") else None,
-            exclusive=self.name if self.once_at_a_time and not args and not kwargs else None,
+            coalesce_key=f"{self.name}:{coalesce}" if coalesce else None,
+            # who asks to have something done anew after the present run has read its data must not be skipped
+            exclusive=self.name if self.once_at_a_time and not (args or kwargs or coalesce) else None,
             max_attempts=None if self.max_retries is None else self.max_retries + 1,
         )
 
@@ -218,15 +224,21 @@ class LedgerTask(DjangoTask[Any, Any]):
         max_retries: int | None = None,
         **options: Any,
     ) -> Retry:
-        """Celery's `self.retry()`, kept as a row: nothing is published and no countdown waits on Redis."""
+        """Celery's `self.retry()`, kept as a row: nothing is published and no countdown waits on Redis.
+
+        Takes no further options of a call, such as another queue: raises InvalidInput.
+        """
         if not self.in_ledger or self.request.called_directly or self.request.is_eager:
             return super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
+        if options:
+            raise InvalidInput(f"A retry of {self.name} cannot change {', '.join(options)}. Ask for a new run instead.")
         limit = self.max_retries if max_retries is None else max_retries
         if limit is not None and self.request.retries >= limit:
             self.request.update(retries_used_up=True)
             raise exc or self.MaxRetriesExceededError(
                 f"Can't retry {self.name}[{self.request.id}]: its {limit} retries are used up"
             )
+        self.request.update(again={"args": args, "kwargs": kwargs, "limit": limit})
         when: Any = eta or (countdown if countdown is not None else self.default_retry_delay)
         again = Retry(exc=exc, when=when)
         if throw:
@@ -310,7 +322,8 @@ class LedgerTask(DjangoTask[Any, Any]):
                 self._ring_again(claim)
                 raise Ignore from None
             except Retry as again:
-                self._try_again(claim, _seconds_until(again.when), again.exc or again)
+                asked = getattr(request, "again", None) or {}
+                self._try_again(claim, _seconds_until(again.when), again.exc or again, **asked)
             except (Ignore, Reject):
                 self._write(claim, State.SKIPPED, lambda: runs.finish(claim, State.SKIPPED, "null", None, None))
                 raise
@@ -363,11 +376,16 @@ class LedgerTask(DjangoTask[Any, Any]):
             written = runs.finish(claim, self._end_of(value), result, masked, held.progress)
             if written:
                 follow: dict[str, Any] = {"parent_id": request.id, "root_id": request.root_id or request.id}
-                for link in request.callbacks or ():
-                    self.app.signature(link).apply_async((value,), **follow)
-                if request.chain:
-                    following, rest = self.app.signature(request.chain[-1]), request.chain[:-1]
-                    following.apply_async((value,), chain=rest, **follow)
+                try:
+                    for link in request.callbacks or ():
+                        self.app.signature(link).apply_async((value,), **follow)
+                    if request.chain:
+                        following, rest = self.app.signature(request.chain[-1]), request.chain[:-1]
+                        following.apply_async((value,), chain=rest, **follow)
+                except TypeError as error:  # doing this task again would not mend it
+                    raise ArgumentsDoNotFit(
+                        f"What was to follow {self.name} does not take its result: {error}"
+                    ) from error
             return written
 
     def _fail(self, claim: Claim, error: BaseException) -> None:
@@ -415,11 +433,27 @@ class LedgerTask(DjangoTask[Any, Any]):
                 log.warning("end_not_written", attempt=attempt + 1, error=type(error).__name__)
         raise ClaimLostError
 
-    def _try_again(self, claim: Claim, seconds: Any, error: BaseException) -> NoReturn:
+    def _try_again(
+        self,
+        claim: Claim,
+        seconds: Any,
+        error: BaseException,
+        *,
+        args: Any = None,
+        kwargs: Any = None,
+        limit: int | None = 0,
+    ) -> NoReturn:
         from core.jobs import runs
 
         told = failures.told(error)
-        if self._write(claim, State.RETRYING, lambda: runs.retry(claim, seconds, told)) == State.CANCELLED:
+        new_args = None if args is None else runs.to_json(list(args), f"An argument of {self.name}")
+        new_kwargs = None if kwargs is None else runs.to_json(dict(kwargs), f"An argument of {self.name}")
+        most = None if limit is None else limit + 1
+
+        def again() -> State | None:
+            return runs.retry(claim, seconds, told, args=new_args, kwargs=new_kwargs, max_attempts=most)
+
+        if self._write(claim, State.RETRYING, again) == State.CANCELLED:
             self._tell_cancelled()
         raise Retry(exc=failures.safe(error) if isinstance(error, Exception) else None, when=seconds) from None
 

@@ -176,6 +176,7 @@ def test_without_a_cache_it_is_degraded_and_told_in_time(
     assert "REDIS_URL" in finding.words
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_query_that_takes_too_long_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "QUERY_SECONDS", 0.2)
 

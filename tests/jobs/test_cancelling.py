@@ -102,7 +102,7 @@ def test_a_run_that_is_asked_to_stop_is_not_begun_again(how: str) -> None:
             assert runs.retry(claim, 60, ("E", "e", "t")) == "cancelled"
         case "lost":
             TaskRun.objects.update(lease_until="2020-01-01T00:00Z")
-            assert [state for _, _, state in runs.recover_lost()] == ["cancelled"]
+            assert runs.recover_lost() == ([], [(claim.id, {})])
     assert TaskRun.objects.get().state == "cancelled"
 
 

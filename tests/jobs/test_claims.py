@@ -126,7 +126,7 @@ def test_final_is_final_for_the_table_too(end: Callable[[Claim], State | None], 
     runs.extend([(claim.id, claim.fence, None)])
     assert runs.asked_to_cancel([(claim.id, claim.fence)]) == {}
     assert runs.claim(claim.id, "w2@test") is None
-    assert runs.recover_lost() == []
+    assert runs.recover_lost() == ([], [])
     assert row(claim).state == final
 
 
@@ -172,19 +172,19 @@ def test_extending_keeps_what_is_still_ones_own() -> None:
     kept = row(mine).lease_until
     assert kept
     assert kept > clock.now()
-    assert [run_id for run_id, _, _ in runs.recover_lost()] == [lost.id]
+    assert [run_id for run_id, _ in runs.recover_lost()[0]] == [lost.id]
 
 
 def test_a_lost_run_goes_back_in_line_and_may_be_rung_at_once() -> None:
     claim = taken("w1@gone")
-    assert runs.recover_lost() == [], "its worker is believed to live"
+    assert runs.recover_lost() == ([], []), "its worker is believed to live"
     lose(claim)
-    assert runs.recover_lost() == [(claim.id, "default", "pending")]
+    assert runs.recover_lost() == ([(claim.id, "default")], [])
     run = row(claim)
     assert (run.state, run.error_class, run.attempts) == ("pending", "WorkerLost", 1)
     assert "w1@gone" in run.error_text
     assert [bell.id for bell in runs.unheard("default", on_redis=0)] == [claim.id]
-    assert runs.recover_lost() == []
+    assert runs.recover_lost() == ([], [])
 
 
 def test_a_run_that_loses_its_worker_every_time_is_given_back_every_time() -> None:
@@ -229,7 +229,7 @@ def test_of_many_workers_at_once_exactly_one_gets_it(how: str) -> None:
             if how == "claim":
                 got.append(runs.claim(run.id, f"w{number}@test"))
             else:
-                got.append(runs.recover_lost() or None)
+                got.append(runs.recover_lost()[0] or None)
         finally:
             connection.close()
 
@@ -258,7 +258,7 @@ def test_a_run_longer_than_its_lease_is_kept_by_the_resident_thread(monkeypatch:
     assert held not in leases._resident.held
     lose(claim)
     threading.Event().wait(1.5)
-    assert runs.recover_lost() == [(claim.id, "default", "pending")], "a run that is over is not kept"
+    assert runs.recover_lost() == ([(claim.id, "default")], []), "a run that is over is not kept"
 
 
 @pytest.mark.django_db(transaction=True)

@@ -51,7 +51,7 @@ def test_the_key_is_free_after_every_end(end: str) -> None:
         runs.cancel([first])
     elif end == "expired":
         TaskRun.objects.update(expires_at=clock.now(), ring_at=clock.now())
-        runs.unheard("default", on_redis=0)
+        runs.expire()
     else:
         claim = runs.claim(first, "w@test")
         assert claim
@@ -87,7 +87,68 @@ def test_a_joined_run_is_not_taken_before_the_one_who_joined_has_committed() -> 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_many_who_ask_at_once_join_one_run() -> None:
+def test_who_asks_never_waits_for_another_s_transaction_and_the_later_ones_still_join() -> None:
+    """An import that has asked early in its long transaction must not hold up every page that asks too."""
+    others: list[str] = []
+
+    def ask() -> None:
+        try:
+            others.append(services.enqueue_coalesced(ECHO, "k", 1).id)
+        finally:
+            connection.close()
+
+    with transaction.atomic():
+        first = services.enqueue_coalesced(ECHO, "k", 1).id
+        for _ in range(2):
+            thread = threading.Thread(target=ask)
+            thread.start()
+            thread.join(10)
+            assert not thread.is_alive()
+    assert len(others) == 2
+    assert first not in others
+    assert len(set(others)) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_run_that_is_joined_again_and_again_is_taken_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = uuid.UUID(services.enqueue_coalesced(ECHO, "k", 1).id)
+    over = threading.Event()
+
+    def join() -> None:
+        try:
+            while not over.is_set():
+                with transaction.atomic():
+                    services.enqueue_coalesced(ECHO, "k", 1)
+                    over.wait(0.05)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=join) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        assert any(runs.claim(asked, "w@test") for _ in range(5))
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join(20)
+
+
+def test_what_is_asked_for_anew_is_not_skipped_because_the_old_one_runs(doorbell: Doorbell, calls: list[Any]) -> None:
+    assert runs.claim(uuid.UUID(tasks.alone.delay().id), "w1@test")
+    services.enqueue_coalesced("tests.jobs.tasks.alone", "k")
+    doorbell.work()
+    assert calls == [""]
+
+
+@pytest.mark.parametrize("time", [{"countdown": 5}, {"eta": clock.now()}, {"expires": 5}])
+def test_an_ask_that_joins_has_no_time_of_its_own(time: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput, match="time of its own"):
+        tasks.echo.apply_async((1,), coalesce="k", **time)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_who_ask_at_once_are_few_runs() -> None:
     gate = threading.Barrier(8, timeout=20)
     ids: list[str] = []
 
@@ -104,7 +165,8 @@ def test_many_who_ask_at_once_join_one_run() -> None:
     for thread in threads:
         thread.join(20)
     assert len(ids) == 8
-    assert len(set(ids)) == 1
+    assert TaskRun.objects.count() == len(set(ids)) <= 4
+    assert services.enqueue_coalesced(ECHO, "k", 1).id in ids, "and who comes later joins one of them"
 
 
 def test_a_second_run_ends_as_skipped_while_the_first_is_worked_on(doorbell: Doorbell, calls: list[Any]) -> None:
@@ -183,7 +245,7 @@ def test_an_atomic_task_that_lost_its_run_leaves_nothing(
 def test_a_task_that_is_gone_is_waited_for_and_then_fails_with_a_hint() -> None:
     young, old = tasks.echo.delay(1).id, tasks.echo.delay(2).id
     TaskRun.objects.update(task="farms.tasks.renamed", schedule_entry="entry")
-    TaskRun.objects.filter(pk=old).update(asked_at=clock.now() - timedelta(minutes=11))
+    TaskRun.objects.filter(pk=old).update(asked_at=clock.now() - timedelta(minutes=61))
     relay.contain_unknown()
     assert TaskRun.objects.get(pk=young).state == "pending"
     run = TaskRun.objects.get(pk=old)

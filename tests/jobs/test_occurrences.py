@@ -64,6 +64,8 @@ def test_a_new_entry_is_followed_from_now_on() -> None:
 
 def test_a_frequent_entry_is_written_ahead_but_not_without_end() -> None:
     occurrences.follow_code(table("* * * * *"))
+    for _ in range(3):
+        occurrences.settle("dated")
     assert len(dues()) == occurrences.MOST_AHEAD
     assert all(later - earlier == timedelta(minutes=1) for earlier, later in zip(dues(), dues()[1:], strict=False))
 
@@ -154,8 +156,35 @@ def test_an_entry_that_left_the_code_is_switched_off_and_its_history_stays() -> 
     assert Occurrence.objects.filter(state="run").exists()
     assert occurrences.settle("dated") == []
     occurrences.follow_code(table())
-    assert entry().retired_at is None
+    occurrences.follow_administration()
+    assert (entry().retired_at, entry().paused_at) == (None, None)
+    assert PeriodicTask.objects.get(name="dated").enabled
     assert min(Occurrence.objects.filter(state="expected").values_list("due_at", flat=True)) > clock.now()
+
+
+def test_a_beat_of_the_old_code_retires_nothing() -> None:
+    occurrences.follow_code(table())
+    occurrences.follow_code({}, retire=False)
+    assert entry().retired_at is None
+
+
+def test_what_the_old_times_missed_in_an_outage_is_not_lost_by_a_deploy_with_new_ones() -> None:
+    occurrences.follow_code(table("0 2 * * *", Late.RUN_EACH))
+    away(60 * 24 * 3)
+    occurrences.follow_code(table("0 3 * * *", Late.RUN_EACH))
+    occurrences.settle("dated")
+    assert past() == [("run", True)] * 3
+    assert all(clock.accra(one.due_at).hour == 2 for one in Occurrence.objects.filter(state="run"))
+
+
+def test_every_missed_time_of_an_entry_that_wants_each_is_run_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(occurrences, "MOST_MISSED", 10)
+    occurrences.follow_code(table("* * * * *", Late.RUN_EACH))
+    away(25)
+    for _ in range(3):
+        occurrences.settle("dated")
+    assert len(past()) in (24, 25)
+    assert {state for state, _ in past()} == {"run"}
 
 
 def test_following_the_code_again_changes_nothing() -> None:
@@ -224,6 +253,31 @@ def test_an_entry_that_cannot_fire_says_why_and_the_others_go_on(fields: dict[st
     assert entry("own").next_at is None
     assert entry("good").next_at
     occurrences.follow_administration()
+
+
+def test_an_entry_whose_run_cannot_be_asked_for_says_why_and_is_told() -> None:
+    operators(queue="no-such-queue")
+    occurrences.follow_administration()
+    away(2, "own")
+    occurrences.settle_due()
+    assert {state for state, _ in past("own")} == {"missed"}
+    assert "no queue 'no-such-queue'" in entry("own").problem
+    assert TaskRun.objects.get().task == "core.tasks.send_admin_notification"
+
+
+def test_one_plan_that_cannot_be_read_does_not_hide_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    operators(name="a-bad-one")
+    operators(name="good")
+    read = occurrences._of_plan
+
+    def fail(plan: PeriodicTask) -> ScheduleEntry:
+        if plan.name == "a-bad-one":
+            raise TypeError("unforeseen")
+        return read(plan)
+
+    monkeypatch.setattr(occurrences, "_of_plan", fail)
+    occurrences.follow_administration()
+    assert entry("good").next_at
 
 
 def test_an_unknown_task_is_waited_for_and_then_said() -> None:

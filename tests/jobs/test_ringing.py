@@ -205,3 +205,47 @@ def test_a_bell_for_a_run_of_an_unknown_task_is_no_harm(doorbell: Doorbell) -> N
     TaskRun.objects.update(ring_at=clock.now() - timedelta(seconds=1))
     relay.sweep()
     assert doorbell.ids() == [str(run.id)]
+
+
+def test_a_run_whose_time_has_come_is_rung_however_long_the_queue() -> None:
+    """A retry has no message yet; behind foreign ones it would never get one."""
+    run = unheard(since_seconds=30)
+    moment = clock.now() - timedelta(seconds=1)
+    TaskRun.objects.update(due_at=moment, ring_at=moment)
+    assert [bell.id for bell in runs.unheard("default", on_redis=5_000)] == [run.pk]
+    assert runs.unheard("default", on_redis=5_000) == []
+
+
+def test_runs_that_wait_for_a_later_time_are_not_counted() -> None:
+    later = clock.now() + timedelta(hours=1)
+    for _ in range(3):
+        unheard()
+    TaskRun.objects.update(due_at=later, ring_at=later)
+    assert runs.unheard("default", on_redis=0) == []
+
+
+def test_who_waits_for_a_run_that_expired_hears_of_it(doorbell: Doorbell) -> None:
+    asked: Any = tasks.echo.apply_async((1,), expires=60)
+    TaskRun.objects.update(expires_at=clock.now())
+    relay.sweep()
+    assert TaskRun.objects.get().state == "skipped"
+    assert asked.status == "REVOKED"
+
+
+def test_a_run_that_was_begun_in_time_goes_on_after_its_expiry() -> None:
+    """It was handed back by a worker that stopped: half of it is done."""
+    asked = tasks.echo.apply_async((1,), expires=60)
+    claim = runs.claim(uuid.UUID(asked.id), "w@test")
+    assert claim
+    runs.hand_back(claim)
+    TaskRun.objects.update(expires_at=clock.now())
+    assert runs.expire() == []
+    assert runs.claim(claim.id, "w2@test")
+
+
+def test_after_a_gap_the_living_have_their_chance_before_their_runs_are_taken_back() -> None:
+    calm = relay._Calm()
+    moments = iter([0.0, 1.0, 5.0, 8.0, 9.0, 40.0, 41.0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("core.jobs.relay.time.monotonic", lambda: next(moments))
+        assert [calm.sweep() for _ in range(7)] == [False, False, False, True, True, False, False]

@@ -330,7 +330,7 @@ def test_a_link_that_cannot_be_asked_for_leaves_the_step_undone(doorbell: Doorbe
     tasks.add.apply_async((1, 2), link=tasks.add.s(1, 2, 3))
     doorbell.work()
     run = only()
-    assert (run.state, run.error_class) == ("retrying", "TypeError")
+    assert (run.state, run.error_class) == ("failed", "ArgumentsDoNotFit"), "doing the step again would not mend it"
     assert not TaskRun.objects.exclude(pk=run.pk).exists()
 
 
@@ -402,3 +402,43 @@ def test_the_result_of_a_run_whose_redis_went_away_is_told_from_the_row(
     assert only().state == "succeeded"
     told: Any = AsyncResult(asked.id)
     assert (told.status, told.result) == ("SUCCESS", 3)
+
+
+def test_a_retry_with_other_arguments_goes_on_with_them(doorbell: Doorbell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks.echo, "run", lambda value: tasks.echo.retry(args=(value + 1,), countdown=0))
+    tasks.echo.delay(1)
+    doorbell.work()
+    assert (only().state, only().args) == ("retrying", [2])
+
+
+def test_a_retry_with_a_limit_of_its_own_has_so_many_tries(doorbell: Doorbell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks.echo, "run", lambda value: tasks.echo.retry(max_retries=10, countdown=0))
+    tasks.echo.delay(1)
+    for _ in range(6):
+        doorbell.work()
+        relay.sweep()
+    assert (only().state, only().max_attempts) == ("retrying", 11)
+    assert only().attempts >= 5
+
+
+def test_a_retry_cannot_change_its_queue(doorbell: Doorbell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks.echo, "run", lambda value: tasks.echo.retry(queue="bulk"))
+    tasks.echo.delay(1)
+    doorbell.work()
+    assert (only().state, only().error_class) == ("failed", "InvalidInput")
+
+
+def test_an_error_that_cannot_say_what_it_is_is_written_down(
+    doorbell: Doorbell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise ValueError
+
+    def fail(value: Any) -> None:
+        raise Mute
+
+    monkeypatch.setattr(tasks.echo, "run", fail)
+    tasks.echo.delay(1)
+    doorbell.work()
+    assert (only().state, only().error_class) == ("retrying", "Mute")
