@@ -157,8 +157,9 @@ def run(chosen: argparse.Namespace, folder: Path) -> bool:
 
 def told(folder: Path, found: list[Any], history: list[dict[str, Any]]) -> bool:
     """Whether all is well; if not, what is wrong."""
-    for one in found:
-        print(f"WRONG: {one.what}: {len(one.keys)}: {', '.join([*one.keys, *one.run_ids][:12])}")
+    for what in dict.fromkeys(one.what for one in found):
+        names = [name for one in found if one.what == what for name in (*one.keys, *one.run_ids)]
+        print(f"WRONG: {what}: {', '.join(names[:12])}{f' and {len(names) - 12} more' if len(names) > 12 else ''}")
     if found:
         (folder / "rows.json").write_text(json.dumps(history, default=str, indent=1))
         print(f"The rows are in {folder / 'rows.json'}, the logs beside it.", flush=True)
