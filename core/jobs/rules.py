@@ -14,6 +14,7 @@ LEASE_SECONDS = 20  # a dead worker's runs are taken over this long after its la
 RING_AGAIN_SECONDS = 3  # a run nobody took is rung again this soon, if its message is missing on Redis
 MAX_ATTEMPTS = 4  # the first and three more (domain.md C4)
 RETRY_BASE_SECONDS = 60
+SOFT_SHARE = 0.9  # of a hard limit that stands alone: Celery counts it only after the soft one, which is 300 s
 LONGEST_DOUBLING = 6  # a task that is tried more often than most waits an hour at most
 
 

@@ -25,6 +25,7 @@ from core.jobs.rules import (
     LEASE_SECONDS,
     MAX_ATTEMPTS,
     RING_AGAIN_SECONDS,
+    SOFT_SHARE,
     Again,
     GiveUp,
     State,
@@ -319,7 +320,8 @@ def _change(claim: Claim, assignments: str, parameters: Sequence[Any]) -> State 
         with connection.cursor() as cursor:
             cursor.execute(
                 f"UPDATE jobs_taskrun SET {assignments}, lease_until = NULL "  # noqa: S608 - constants only
-                "WHERE id = %s AND fence = %s AND state = 'running' RETURNING state",
+                # running runs have a lease; asked by state, PostgreSQL would walk the index of leases
+                "WHERE id = %s AND fence = %s AND lease_until IS NOT NULL RETURNING state",
                 [*parameters, claim.id, claim.fence],
             )
             row = cursor.fetchone()
@@ -672,6 +674,8 @@ def bell_of(run_id: uuid.UUID, task: str, queue: str, options: dict[str, Any]) -
     for name in ("time_limit", "soft_time_limit", "ignore_result"):
         with suppress(KeyError):
             known[name] = options[name]
+    if known.get("time_limit"):
+        known.setdefault("soft_time_limit", known["time_limit"] * SOFT_SHARE)
     return Bell(id=run_id, task=task, queue=queue, **known)
 
 

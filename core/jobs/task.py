@@ -32,7 +32,7 @@ from django.utils.dateparse import parse_datetime
 from core.errors import DomainError, InvalidInput
 from core.jobs import failures
 from core.jobs.failures import ClaimLostError, RunCancelled, TimeLimitExceeded
-from core.jobs.rules import Again, GiveUp, State, Trigger, after_failure
+from core.jobs.rules import SOFT_SHARE, Again, GiveUp, State, Trigger, after_failure
 
 if TYPE_CHECKING:
     from core.jobs.leases import Held
@@ -94,6 +94,8 @@ class LedgerTask(DjangoTask[Any, Any]):
             cls.in_ledger = False
         if cls.in_ledger:
             cls.track_started = False  # the row says so
+        if cls.time_limit and cls.soft_time_limit is None:
+            cls.soft_time_limit = max(1, int(cls.time_limit * SOFT_SHARE))
 
     # --- asking ----------------------------------------------------------------------------------------------------
 

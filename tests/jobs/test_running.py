@@ -380,6 +380,11 @@ def test_many_calls_by_map_and_chunks_of_celery_work(doorbell: Doorbell, calls: 
     assert calls == [(1, 1), (2, 2), (3, 3)]
 
 
+def test_a_hard_limit_that_stands_alone_does_not_wait_for_the_soft_one_of_all_tasks(doorbell: Doorbell) -> None:
+    tasks.add.apply_async((1,), time_limit=20)
+    assert doorbell.rung()[0]["headers"]["timelimit"] == [20, 18]
+
+
 def test_time_limits_of_a_call_are_on_its_message_again_when_it_is_rung_again(doorbell: Doorbell) -> None:
     tasks.add.apply_async((1,), time_limit=20, soft_time_limit=10)
     assert doorbell.rung()[0]["headers"]["timelimit"] == [20, 10]
