@@ -309,7 +309,7 @@ def _follow_plan(plan: PeriodicTask, entry: ScheduleEntry | None) -> None:
     if plan.enabled and (entry is None or not entry.from_code):
         wanted = _of_plan(plan)
         if entry is None or _differs(entry, wanted):
-            _follow(wanted, since=plan.start_time or plan.date_changed)
+            _follow(wanted, changed=plan.date_changed, not_before=plan.start_time)
     if entry and (entry.pause_reason == SWITCHED_OFF) == plan.enabled:
         _switch(plan.name, on=plan.enabled)
 
@@ -360,9 +360,9 @@ def _differs(entry: ScheduleEntry, wanted: ScheduleEntry) -> bool:
     )
 
 
-def _follow(wanted: ScheduleEntry, *, since: datetime | None = None) -> None:
-    """Write an entry down, or change it. New times count from now on, or from `since` when that is still to come or a
-    moment ago; what was due before stays due.
+def _follow(wanted: ScheduleEntry, *, changed: datetime | None = None, not_before: datetime | None = None) -> None:
+    """Write an entry down, or change it. New times count from now on, or from the moment it was `changed` if that was
+    just now by a clock that may be wrong, and not before `not_before`; what was due before stays due.
     """
     with transaction.atomic():
         ScheduleEntry.objects.bulk_create([_fresh(wanted)], ignore_conflicts=True)
@@ -372,7 +372,8 @@ def _follow(wanted: ScheduleEntry, *, since: datetime | None = None) -> None:
             if entry.next_at and not entry.retired_at:
                 write_ahead(entry, now)  # what became due by the old times, and nobody looked
             _forget_coming(entry, now)
-            entry.followed_until = max(now - NOTICED_WITHIN, since) if since else now
+            noticed = min(max(now - NOTICED_WITHIN, changed), now) if changed else now
+            entry.followed_until = max(noticed, not_before or noticed)
         elif not _differs(entry, wanted):
             return
         for name in (*_FOLLOWED, "problem"):

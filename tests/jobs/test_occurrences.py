@@ -211,6 +211,20 @@ def test_an_operators_entry_is_followed(doorbell: Doorbell, calls: list[Any]) ->
     assert calls == [(1, 2)]
 
 
+def test_a_change_by_a_clock_that_is_ahead_is_followed_from_now_on() -> None:
+    operators()
+    PeriodicTask.objects.update(date_changed=clock.now() + timedelta(days=1))
+    occurrences.follow_administration()
+    assert min(dues()) < clock.now() + timedelta(minutes=2)
+
+
+def test_an_entry_with_a_start_is_not_followed_before_it() -> None:
+    start = clock.now() + timedelta(days=3)
+    operators(start_time=start)
+    occurrences.follow_administration()
+    assert min(dues()) > start
+
+
 def test_an_interval_is_followed() -> None:
     operators(interval=IntervalSchedule.objects.create(every=10, period="seconds"))
     occurrences.follow_administration()
