@@ -367,7 +367,8 @@ def fail(claim: Claim, error: tuple[str, str, str]) -> State | None:
     """Failed for good, with the error's class, text and traceback."""
     return _change(
         claim,
-        "state = 'failed', finished_at = statement_timestamp(), error_class = %s, error_text = %s, traceback = %s",
+        "state = 'failed', attempts = LEAST(attempts, max_attempts), finished_at = statement_timestamp(),"
+        " error_class = %s, error_text = %s, traceback = %s",
         error,
     )
 

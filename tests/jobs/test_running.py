@@ -59,6 +59,7 @@ def test_a_run_that_lost_its_worker_at_every_try_fails_and_its_errback_hears_of_
     doorbell.work()
     run = TaskRun.objects.get(pk=asked.id)
     assert (run.state, run.error_class, asked.status) == ("failed", "WorkerLost", "FAILURE")
+    assert run.attempts == MAX_ATTEMPTS, "who only writes it down has not tried"
     assert calls == [asked.id], "the body did not run, the errback did"
 
 
