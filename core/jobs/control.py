@@ -24,5 +24,5 @@ class LedgerControl(Control):
             with suppress(ValueError):  # not an id of the ledger
                 ids.append(uuid.UUID(text))
         for run_id, options in runs.cancel(ids, also_running=terminate):
-            services.tell_cancelled(run_id, options)
+            services.tell_chord(run_id, options)
         return super().revoke(task_id, destination, terminate, *args, **kwargs)

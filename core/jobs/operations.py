@@ -200,7 +200,7 @@ def _in_words(which: RunFilter) -> str:
 
 def _tell(cancelled: Sequence[tuple[uuid.UUID, dict[str, Any]]]) -> None:
     for run_id, options in cancelled:
-        if not services.tell_cancelled(run_id, options):
+        if not services.tell_chord(run_id, options):
             break  # without Redis each would take its time; the rows say so in any case
 
 

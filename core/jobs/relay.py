@@ -71,9 +71,9 @@ _calm = _Calm()
 
 
 def _tell(ended: Iterable[runs.Ended]) -> None:
-    """Runs that ended outside of a worker: who waits for them, and the chords that count them, hear of it."""
+    """Runs that ended outside of a worker: the chords that count them hear of it."""
     for run_id, options in ended:
-        services.tell_cancelled(run_id, options)
+        services.tell_chord(run_id, options)
 
 
 def contain_unknown(_worker: str = "") -> None:

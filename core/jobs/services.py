@@ -69,15 +69,22 @@ def enqueue_many(name: str, calls: Iterable[tuple[Sequence[Any], Mapping[str, An
     return [str(ask.id) for ask in asks]
 
 
-def tell_cancelled(run_id: uuid.UUID, options: dict[str, Any]) -> bool:
-    """Have who waits for the result of a cancelled run, and the chord that counts it, hear of it. False when Redis does
-    not answer.
+def tell_chord(run_id: uuid.UUID, options: dict[str, Any]) -> bool:
+    """Have the chord that counts a run, if there is one, hear that it ended without a result outside of a worker. False
+    when Redis does not answer. Who waits for the run itself looks at its row.
     """
-    request = Context(id=str(run_id), chord=options.get("chord"), group=options.get("group_id"))
+    if not options.get("chord"):
+        return True
+    request = Context(
+        id=str(run_id),
+        chord=options["chord"],
+        group=options.get("group_id"),
+        group_index=options.get("group_index"),
+    )
     try:
-        current_app.backend.mark_as_revoked(str(run_id), "cancelled", request=request)
-    except (RedisError, OSError) as error:  # the row says so in any case
-        log.warning("cancelled_not_told", task_id=str(run_id), error=type(error).__name__)
+        current_app.backend.mark_as_revoked(str(run_id), "not run", request=request, store_result=False)
+    except (RedisError, OSError) as error:
+        log.warning("chord_not_told", task_id=str(run_id), error=type(error).__name__)
         return False
     return True
 

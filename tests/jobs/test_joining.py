@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from celery.result import AsyncResult
 from django.db import connection, transaction
 
 from core import clock
@@ -250,6 +251,7 @@ def test_a_task_that_is_gone_is_waited_for_and_then_fails_with_a_hint() -> None:
     assert TaskRun.objects.get(pk=young).state == "pending"
     run = TaskRun.objects.get(pk=old)
     assert (run.state, run.error_class) == ("failed", "UnknownTask")
+    assert AsyncResult(old).status == "FAILURE"
     assert f"manage.py runs retry {old} --task NAME" in run.error_text
 
 

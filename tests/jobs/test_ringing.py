@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from celery import chord
 from django.conf import settings
 from django.db import InterfaceError, ProgrammingError, connection
 from structlog.testing import capture_logs
@@ -224,12 +225,17 @@ def test_runs_that_wait_for_a_later_time_are_not_counted() -> None:
     assert runs.unheard("default", on_redis=0) == []
 
 
-def test_who_waits_for_a_run_that_expired_hears_of_it(doorbell: Doorbell) -> None:
-    asked: Any = tasks.echo.apply_async((1,), expires=60)
+def test_a_run_that_expired_is_over_for_who_waits_and_for_its_chord(doorbell: Doorbell) -> None:
+    asked = tasks.echo.apply_async((1,), expires=60)
     TaskRun.objects.update(expires_at=clock.now())
     relay.sweep()
     assert TaskRun.objects.get().state == "skipped"
-    assert asked.status == "REVOKED"
+    assert asked.status == "SUCCESS", "as its row says"
+    whole = chord([tasks.add.s(1).set(expires=60), tasks.add.s(2)])(tasks.echo.s())
+    TaskRun.objects.filter(state="pending", args=[1]).update(expires_at=clock.now())
+    relay.sweep()
+    doorbell.work()
+    assert whole.status == "FAILURE", "it does not wait for ever"
 
 
 def test_a_run_that_was_begun_in_time_goes_on_after_its_expiry() -> None:
