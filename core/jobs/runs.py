@@ -199,17 +199,25 @@ def insert_or_join(ask: Ask) -> tuple[uuid.UUID, bool]:
     """
     if ask.coalesce_key is None:
         return ask.id, bool(insert([ask]))
+    names = [ask.coalesce_key + name for name in ("", "#2", "#3")]
+    pending = "SELECT id, coalesce_key FROM jobs_taskrun WHERE coalesce_key = ANY(%s)"
     with transaction.atomic(), connection.cursor() as cursor:
-        for name in ("", "#2", "#3"):
-            key = ask.coalesce_key + name
+
+        def joined(keys: list[str]) -> uuid.UUID | None:
+            cursor.execute(pending, [keys])
+            row = cursor.fetchone()
+            return row[0] if row else None
+
+        cursor.execute(pending, [names])
+        for _, key in cursor.fetchall():
             cursor.execute("SELECT pg_try_advisory_xact_lock_shared(hashtextextended(%s, 0))", [key])
-            if not cursor.fetchone()[0]:
-                continue
-            cursor.execute("SELECT id FROM jobs_taskrun WHERE coalesce_key = %s", [key])
-            if pending := cursor.fetchone():
-                return pending[0], False
+            if cursor.fetchone()[0] and (run_id := joined([key])):
+                return run_id, False
+        for key in names:  # alone from the start: of those who share a lock nobody could make it his own
             cursor.execute("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [key])
             if cursor.fetchone()[0]:
+                if run_id := joined([key]):
+                    return run_id, False
                 return ask.id, bool(insert([replace(ask, coalesce_key=key)]))
         return ask.id, bool(insert([replace(ask, coalesce_key=None)]))
 
