@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -90,3 +90,63 @@ CleanupStep = Callable[[datetime, int], int]
 cleanup_steps: Registry[CleanupStep] = Registry()
 system_figures: Registry[SystemFigure] = Registry()
 after_metrics: Registry[Callable[[Hour], None]] = Registry()  # in the transaction that writes the metrics
+
+
+# --- people: who may, and whom a selection means -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Place:
+    """A part of the country: all of it, a region, or a constituency of a region."""
+
+    region_id: uuid.UUID | None = None
+    constituency_id: uuid.UUID | None = None
+
+    def __post_init__(self) -> None:
+        if self.constituency_id and not self.region_id:
+            raise ValueError("a constituency lies in a region: pass region_id too")
+
+    def contains(self, other: Place) -> bool:
+        return self.region_id in (None, other.region_id) and self.constituency_id in (None, other.constituency_id)
+
+
+NATION = Place()
+
+# May this person do it in all of this place? Reads the person anew: who is suspended or not active may nothing.
+Permission = Callable[[uuid.UUID, Place], bool]
+
+SEND_BULK_SMS = "send_bulk_sms"  # admins inside their scope, staff with the code (domain.md 2.3)
+permissions: Registry[Permission] = Registry()
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A selection that was checked: its one form, to be stored as JSON, and the place that its people live in."""
+
+    stored: dict[str, str]
+    place: Place
+
+
+@dataclass(frozen=True)
+class SelectedPerson:
+    user_id: uuid.UUID
+    phone: str
+    language: str
+
+
+@dataclass(frozen=True)
+class PeopleSource:
+    """Whom a stored selection means now. Each of the three raises InvalidInput for a selection that cannot be used.
+
+    `check` brings what was typed into one form. `people` streams in the order of their ids, reading a chunk at a time,
+    and begins after the id it is given: a run that stopped goes on there. Suspended and inactive people are left out.
+    """
+
+    check: Callable[[Mapping[str, object]], Selection]
+    count: Callable[[Mapping[str, object]], int]
+    people: Callable[[Mapping[str, object], uuid.UUID | None], Iterator[SelectedPerson]]
+
+
+# "users": {"region": code, "constituency": code, "role": role, "language": code}; left out or '' means any.
+USERS = "users"
+audiences_of_people: Registry[PeopleSource] = Registry()

@@ -142,9 +142,11 @@ WITH next AS (
 ), messages AS (
     INSERT INTO delivery_outboundmessage (id, idempotency_key, channel, purpose, lane, recipient, subject_type,
         subject_id, template, title, body, html, body_hash, parts, any_hour, status, due_at, ring_at, attempts,
-        fence, provider_id, error, request_id, created_at, updated_at)
+        fence, provider_id, error, request_id, language, network, resent, receipt_looks, campaign_id, created_at,
+        updated_at)
     SELECT gen_random_uuid(), 'campaign:' || id, 'sms', 'bulk', %(lane)s, phone, 'campaign', %(campaign)s, '', '',
         %(body)s, '', %(hash)s, %(parts)s, false, %(status)s, due_at, due_at, 0, 0, '', '', '',
+        '', '', false, 0, %(campaign)s,
         statement_timestamp(), statement_timestamp()
     FROM next, COALESCE(%(held_until)s::timestamptz, statement_timestamp()) AS due_at
     ON CONFLICT (idempotency_key) DO NOTHING

@@ -34,6 +34,44 @@ class Purpose(StrEnum):
     REPORT = "report"
 
 
+class CampaignStatus(StrEnum):
+    DRAFT = "draft"
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    DONE = "done"
+    CANCELLED = "cancelled"
+
+
+class TemplateStatus(StrEnum):
+    DRAFT = "draft"
+    APPROVED = "approved"
+    RETIRED = "retired"
+
+
+class ReceiptSource(StrEnum):
+    POLL = "poll"
+    PUSH = "push"
+    BOUNCE = "bounce"
+
+
+class SuppressionReason(StrEnum):
+    BOUNCED = "bounced"  # the address does not exist
+    REFUSED = "refused"  # the recipient has not approved receiving
+    COMPLAINED = "complained"
+
+
+class Fault(StrEnum):
+    """What is wrong with a provider as a whole, when something is."""
+
+    UNREACHABLE = "unreachable"
+    THROTTLED = "throttled"
+    UNAVAILABLE = "unavailable"
+    NO_FUNDS = "no_funds"
+    CREDENTIALS = "credentials"  # key, sender or address: a person must mend the configuration
+    NO_ANSWER = "no_answer"  # requests go out and their answers are lost
+
+
 class Status(StrEnum):
     QUEUED = "queued"
     HELD = "held"
@@ -72,6 +110,16 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.REJECTED: frozenset(),
     Status.EXPIRED: frozenset(),
     **{status: frozenset() for status in _RECEIPTS},
+}
+
+
+CAMPAIGN_TRANSITIONS: dict[CampaignStatus, frozenset[CampaignStatus]] = {
+    CampaignStatus.DRAFT: frozenset({CampaignStatus.QUEUED, CampaignStatus.CANCELLED}),
+    CampaignStatus.QUEUED: frozenset({CampaignStatus.RUNNING, CampaignStatus.CANCELLED}),
+    CampaignStatus.RUNNING: frozenset({CampaignStatus.PAUSED, CampaignStatus.DONE, CampaignStatus.CANCELLED}),
+    CampaignStatus.PAUSED: frozenset({CampaignStatus.RUNNING, CampaignStatus.CANCELLED}),
+    CampaignStatus.DONE: frozenset(),
+    CampaignStatus.CANCELLED: frozenset(),
 }
 
 

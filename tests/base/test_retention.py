@@ -16,7 +16,17 @@ from django.db import DatabaseError, connection, transaction
 from core import clock
 from core.base import registries, retention
 from core.base.models import AuditLog, Setting
-from core.delivery.models import Campaign, CampaignRecipient, DeliveryAttempt, Notification, OutboundMessage
+from core.delivery.models import (
+    Attachment,
+    Campaign,
+    CampaignRecipient,
+    DeliveryAttempt,
+    DeliveryReceipt,
+    MessageEvent,
+    Notification,
+    OutboundMessage,
+    Spend,
+)
 from core.errors import InvalidInput
 from core.health.models import HealthReport, SystemMetric
 from core.tasks import cleanup_old_notifications
@@ -29,6 +39,9 @@ OURS = ("core", "accounts", "farms", "sales_revenue", "advertising", "dashboards
 STAYS = {
     "base_setting": "one row a figure",
     "jobs_scheduleentry": "one row an entry of the schedule",
+    "delivery_messagetemplate": "messages point to the version they were written from",
+    "delivery_lanestate": "one row a lane",
+    "delivery_breaker": "one row a provider and fault",
     "accounts_region": "reference",
     "accounts_district": "reference",
     "accounts_constituency": "reference",
@@ -112,14 +125,24 @@ def a_campaign(status: str, days: float) -> Campaign:
     return campaign
 
 
+def traces(message: OutboundMessage, days: float) -> None:
+    MessageEvent.objects.create(message=message, from_status="queued", to_status="held", at=ago(days))
+    DeliveryReceipt.objects.create(
+        provider="hubtel", provider_id=str(days), status_text="Delivered", source="poll", received_at=ago(days)
+    )
+    file = Attachment.objects.create(message=message, name="a.pdf", content_type="application/pdf", content=b"x")
+    Attachment.objects.filter(pk=file.pk).update(created_at=ago(days))
+
+
 def test_what_is_old_goes_and_what_is_young_stays() -> None:
     for days in (89, 91):
         a_notification(days)
         HealthReport.objects.create(at=ago(days), overall="healthy", checks={})
         an_attempt(days)
         a_campaign("done", days)
-        a_message(days=days)
+        traces(a_message(days=days), days)
     for days in (399, 401):
+        Spend.objects.create(day=ago(days).date(), shard=0)
         SystemMetric.objects.create(
             hour=ago(days).replace(minute=0, second=0, microsecond=0),
             payload={},
@@ -130,6 +153,10 @@ def test_what_is_old_goes_and_what_is_young_stays() -> None:
     assert counts == {
         "status": "ok",
         "notifications": 1,
+        "message_events": 1,
+        "receipts": 1,
+        "attachments": 1,
+        "spend": 1,
         "messages": 1,
         "attempts": 1,
         "campaign_recipients": 1,

@@ -138,7 +138,7 @@ def test_a_campaign_that_is_paused_meanwhile_stops_writing_and_goes_on_later(one
     Campaign.objects.update(status="paused")
     campaigns.work(start(numbers), numbers, batch_size=4, seconds=60)
     assert (OutboundMessage.objects.count(), Campaign.objects.get().status) == (written, "paused")
-    Campaign.objects.update(status="queued")
+    Campaign.objects.update(status="running")
     assert campaigns.work(start(numbers), numbers, batch_size=4, seconds=60).done
     assert (OutboundMessage.objects.count(), Campaign.objects.get().status) == (20, "done")
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from core.delivery.rules import Verdict
+from core.delivery.rules import Fault, Verdict
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a provider said of one message. `reason` never holds a number, an address or a text."""
+    """What a provider said of one message. `reason` never holds a number, an address or a text.
+
+    `fault` is what is wrong with the provider as a whole, if anything; `wait` the seconds it asks us to stay away.
+    """
 
     verdict: Verdict
     provider_id: str = ""
@@ -22,6 +25,9 @@ class Answer:
     reason: str = ""
     http_status: int | None = None
     body_status: str = ""
+    fault: Fault | None = None
+    wait: float | None = None
+    network: str = ""
 
 
 @dataclass(frozen=True)
