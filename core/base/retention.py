@@ -117,8 +117,9 @@ RULES = (
         "attachments",
         table="delivery_attachment",
         keep=NOTIFICATION_DAYS,
-        when="created_at < %(before)s AND NOT EXISTS (SELECT 1 FROM delivery_outboundmessage AS message WHERE"
-        " message.id = delivery_attachment.message_id AND message.status IN ('queued', 'held', 'claimed', 'submitting'))",
+        when="created_at < %(before)s AND NOT EXISTS (SELECT 1 FROM delivery_outboundmessage AS message"
+        " WHERE message.id = delivery_attachment.message_id"
+        " AND message.status IN ('queued', 'held', 'claimed', 'submitting'))",
         by=WEEKLY,
         why="files that went with e-mails, as long as the text they went with",
     ),
