@@ -8,7 +8,21 @@ class AccountsConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts import selectors
-        from core.base.registries import PLATFORM, SystemFigure, audiences, system_figures
+        from core.base.registries import (
+            PLATFORM,
+            SEND_BULK_SMS,
+            USERS,
+            PeopleSource,
+            SystemFigure,
+            audiences,
+            audiences_of_people,
+            permissions,
+            system_figures,
+        )
 
         audiences.register(PLATFORM, selectors.platform_admins)
         system_figures.register("users", SystemFigure(selectors.users_by_level, of_now=True))
+        permissions.register(SEND_BULK_SMS, selectors.may_send_bulk_sms)
+        audiences_of_people.register(
+            USERS, PeopleSource(selectors.check_selection, selectors.count_selected, selectors.selected_people)
+        )

@@ -6,8 +6,12 @@ migration 0001.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import datetime
+from functools import cached_property
 from typing import ClassVar
 
+from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.contrib.auth.validators import UnicodeUsernameValidator
 from django.core.exceptions import ValidationError
@@ -15,12 +19,14 @@ from django.db import models
 from django.db.models import F, Func, Q, Value
 from django.db.models.functions import Lower
 from django.db.models.lookups import Exact
+from django.utils.crypto import salted_hmac
 
 from accounts import rules
 from accounts.fields import LowerEmailField, PhoneField
-from accounts.rules import ContactMethod, DistrictKind, Language, Role, Source
+from accounts.rules import Code, ContactMethod, DistrictKind, Kind, Language, Role, SecurityKind, Source
 from core import phones
 from core.base.ids import new_id
+from core.base.registries import Place
 
 
 class Row(models.Model):
@@ -218,6 +224,11 @@ class User(Row, AbstractBaseUser, PermissionsMixin):
                 violation_error_message="Only a SUPER_ADMIN is a superuser.",
             ),
         ]
+        indexes = [  # a list of people is in the order of their usernames: whole, of a role, of a place
+            models.Index(fields=["role", "username"], name="accounts_user_by_role"),
+            models.Index(fields=["region", "username"], name="accounts_user_by_region"),
+            models.Index(fields=["constituency", "username"], name="accounts_user_by_constituency"),
+        ]
 
     def __str__(self) -> str:
         return self.username
@@ -231,6 +242,34 @@ class User(Row, AbstractBaseUser, PermissionsMixin):
         """Whether Django's admin site opens for this person: platform and national roles."""
         return self.level in rules.ADMIN_SITE_LEVELS
 
+    @property
+    def home(self) -> Place:
+        return Place(self.region_id, self.constituency_id)
+
+    @cached_property
+    def grants(self) -> frozenset[Code]:
+        """The codes granted to this person, read once; only staff are asked about."""
+        if rules.kind(Role(self.role)) != Kind.STAFF:
+            return frozenset()
+        return frozenset(
+            Code(code) for code in StaffPermission.objects.filter(user=self).values_list("code", flat=True)
+        )
+
+    def is_suspended_at(self, now: datetime) -> bool:
+        """A suspension whose time is over has ended by itself (domain.md 4.1.2)."""
+        return self.is_suspended and (self.suspended_until is None or self.suspended_until > now)
+
+    def get_session_auth_hash(self) -> str:
+        """A raised `token_version` ends every session, as a changed password does."""
+        return salted_hmac("accounts.session", f"{self.password}:{self.token_version}", algorithm="sha256").hexdigest()
+
+    def get_session_auth_fallback_hash(self) -> Iterator[str]:
+        """The same under the keys that SECRET_KEY replaced."""
+        for key in settings.SECRET_KEY_FALLBACKS:
+            yield salted_hmac(
+                "accounts.session", f"{self.password}:{self.token_version}", secret=key, algorithm="sha256"
+            ).hexdigest()
+
     def get_full_name(self) -> str:
         return f"{self.first_name} {self.last_name}".strip()
 
@@ -243,3 +282,96 @@ class User(Row, AbstractBaseUser, PermissionsMixin):
         for name, place in (("district", self.district), ("constituency", self.constituency)):
             if place and self.region_id and place.region_id != self.region_id:
                 raise ValidationError({name: f"This {name} lies in another region."})
+
+
+class StaffPermission(Row):
+    """A code that an admin has granted to one person of the staff (domain.md 2.2). Taking it back removes the row."""
+
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="staff_permissions")
+    code = models.CharField(max_length=30, choices=Code.choices)
+    granted_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["user", "code"], name="accounts_staffpermission_once"),
+            models.CheckConstraint(condition=Q(code__in=Code.values), name="accounts_staffpermission_code"),
+            models.CheckConstraint(
+                condition=~Q(user=F("granted_by")),
+                name="accounts_staffpermission_by_another",
+                violation_error_message="Nobody grants a permission to themselves.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.code} for {self.user_id}"
+
+
+def _differs(old: str, new: str) -> Q:
+    """Whether two columns that may be empty differ: never unknown, which a CHECK would let pass."""
+    both = Q(**{f"{old}__isnull": False, f"{new}__isnull": False})
+    neither = Q(**{f"{old}__isnull": True, f"{new}__isnull": True})
+    return ~(neither | both) | (both & ~Q(**{old: F(new)}))
+
+
+class RoleChange(models.Model):
+    """A change of role, region or constituency: who, when and why. Append-only (migration 0003)."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="role_changes")
+    old_role = models.CharField(max_length=30, choices=Role.choices)
+    new_role = models.CharField(max_length=30, choices=Role.choices)
+    old_region = models.ForeignKey(Region, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    new_region = models.ForeignKey(Region, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    old_constituency = models.ForeignKey(
+        Constituency, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    new_constituency = models.ForeignKey(
+        Constituency, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    changed_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    reason = models.CharField(max_length=500)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(old_role__in=Role.values, new_role__in=Role.values), name="accounts_rolechange_roles"
+            ),
+            models.CheckConstraint(
+                condition=~Q(old_role=F("new_role"))
+                | _differs("old_region", "new_region")
+                | _differs("old_constituency", "new_constituency"),
+                name="accounts_rolechange_changes_something",
+            ),
+            models.CheckConstraint(
+                condition=~Q(user=F("changed_by")),
+                name="accounts_rolechange_by_another",
+                violation_error_message="Nobody changes their own role.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id}: {self.old_role} to {self.new_role}"
+
+
+class SecurityEvent(models.Model):
+    """What happened to the safety of an account, and by whom. Append-only (migration 0003)."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="security_events")
+    kind = models.CharField(max_length=20, choices=SecurityKind.choices)
+    actor = models.ForeignKey(
+        User, on_delete=models.PROTECT, null=True, blank=True, related_name="+", help_text="empty: the system"
+    )
+    ip = models.GenericIPAddressField(null=True, blank=True)
+    device = models.CharField(max_length=200, blank=True, default="")
+    at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(kind__in=SecurityKind.values), name="accounts_securityevent_kind"),
+        ]
+        indexes = [models.Index(fields=["user", "at"], name="accounts_securityevent_of_user")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.user_id}"

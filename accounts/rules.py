@@ -23,6 +23,14 @@ class Level(StrEnum):
     END_USER = "end user"
 
 
+class Kind(StrEnum):
+    """What a role does at its level: admins decide and grant, staff work by what they were granted."""
+
+    ADMIN = "admin"
+    STAFF = "staff"
+    OTHER = "other"
+
+
 class Role(models.TextChoices):
     SUPER_ADMIN = "SUPER_ADMIN", "Super admin"
     NATIONAL_ADMIN = "NATIONAL_ADMIN", "National admin"
@@ -41,6 +49,19 @@ class Role(models.TextChoices):
     FARMER = "FARMER", "Farmer"
 
 
+class Code(models.TextChoices):
+    """What is granted to staff one by one (domain.md 2.2)."""
+
+    APPROVE_APPLICATIONS = "approve_applications", "Decide on applications"
+    MANAGE_BATCHES = "manage_batches", "Create and change batches"
+    MANAGE_ENROLLMENT = "manage_enrollment", "Mark enrolments as enrolled"
+    RUN_REPORTS = "run_reports", "Run reports"
+    SEND_BULK_SMS = "send_bulk_sms", "Send bulk SMS"
+    VIEW_SYSTEM_HEALTH = "view_system_health", "See the health of the system"
+    REFRESH_CACHE = "refresh_cache", "Refresh dashboards"
+    MANAGE_LEADS = "manage_leads", "Work on leads and offers"
+
+
 class ContactMethod(models.TextChoices):
     EMAIL = "EMAIL", "E-mail"
     PHONE = "PHONE", "Phone call"
@@ -54,6 +75,17 @@ class Language(models.TextChoices):
     EWE = "ee", "Ewe"
     GA = "gaa", "Ga"
     DAGBANI = "dag", "Dagbani"
+
+
+class SecurityKind(models.TextChoices):
+    MFA_ENABLED = "mfa_enabled", "Two-step sign-in switched on"
+    MFA_DISABLED = "mfa_disabled", "Two-step sign-in switched off"
+    MFA_RESET = "mfa_reset", "Two-step sign-in reset"
+    BACKUP_CODE_USED = "backup_code_used", "Recovery code used"
+    PASSWORD_CHANGED = "password_changed", "Password changed"
+    SUSPENDED = "suspended", "Suspended"
+    UNSUSPENDED = "unsuspended", "Suspension lifted"
+    FORCED_SIGN_OUT = "forced_sign_out", "Signed out by an administrator"
 
 
 class DistrictKind(models.TextChoices):
@@ -84,9 +116,17 @@ LEVELS: dict[Role, Level] = {
     Role.INSTITUTIONAL_SUBSCRIBER: Level.BUSINESS,
     Role.FARMER: Level.END_USER,
 }
+KINDS: dict[Role, Kind] = {
+    **dict.fromkeys((Role.SUPER_ADMIN, Role.NATIONAL_ADMIN, Role.REGIONAL_ADMIN, Role.CONSTITUENCY_ADMIN), Kind.ADMIN),
+    **dict.fromkeys((Role.NATIONAL_STAFF, Role.REGIONAL_STAFF, Role.CONSTITUENCY_STAFF), Kind.STAFF),
+}
 ADMIN_SITE_LEVELS = frozenset({Level.PLATFORM, Level.NATIONAL})
 
 NO_SUCH_REGION = "Brong-Ahafo is no longer a region: use Bono, Bono East or Ahafo"
+
+
+def kind(role: Role) -> Kind:
+    return KINDS.get(role, Kind.OTHER)
 
 
 def roles_of(*levels: Level) -> list[Role]:

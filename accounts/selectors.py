@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import Counter
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 from django.db.models import Count, Q, QuerySet
 from django.db.models.functions import Now
 
-from accounts import rules
+from accounts import policy, rules
 from accounts.models import Constituency, Region, User
-from accounts.rules import Level, Role
-from core.base.registries import Hour, Recipient
+from accounts.policy import Action
+from accounts.registries import farms_seen, people_seen
+from accounts.rules import Language, Level, Role
+from core import clock
+from core.base.registries import NATION, Hour, Place, Recipient, SelectedPerson, Selection
 from core.errors import InvalidInput
+
+CHUNK = 2_000
 
 
 def region(name: str) -> Region:
@@ -23,6 +31,15 @@ def region(name: str) -> Region:
     if not found:
         known = ", ".join(Region.objects.values_list("name", flat=True))
         raise InvalidInput(f"This region is not known. Use one of: {known}")
+    return found
+
+
+def region_by_code(code: str) -> Region:
+    """The region of this code in any case. Raises InvalidInput for an unknown one."""
+    found = Region.objects.filter(code=code.strip().upper()).first()
+    if not found:
+        known = ", ".join(Region.objects.order_by("code").values_list("code", flat=True))
+        raise InvalidInput(f"This region code is not known. Use one of: {known}")
     return found
 
 
@@ -52,3 +69,125 @@ def users_by_level(_hour: Hour) -> dict[str, Any]:
 def _active() -> QuerySet[User]:
     """Neither invited only nor suspended; a suspension whose time is over has ended by itself (domain.md 4.1.2)."""
     return User.objects.filter(Q(is_suspended=False) | Q(suspended_until__lte=Now()), is_active=True)
+
+
+# --- who may -------------------------------------------------------------------------------------------------------
+
+
+def person(user: User, now: datetime | None = None) -> policy.Person:
+    """This user as the policy sees one, at this moment."""
+    return policy.Person(
+        id=user.pk,
+        role=Role(user.role),
+        home=user.home,
+        grants=user.grants,
+        able=user.is_active and not user.is_suspended_at(now or clock.now()),
+    )
+
+
+def may(user: User, action: Action, subject: User | policy.Subject = None) -> bool:
+    """Whether the user may do it to the subject: a user, a farm, a place or nothing, as the action's rule says."""
+    about = person(subject) if isinstance(subject, User) else subject
+    return policy.allows(person(user), action, about, sees_farm=_sees_farm)
+
+
+def _sees_farm(user_id: uuid.UUID, farm_id: uuid.UUID) -> bool:
+    return any(sees(user_id, farm_id) for sees in farms_seen.values())
+
+
+def in_scope(user: User, people: QuerySet[User]) -> QuerySet[User]:
+    """Those of the people whom this user may see: the same answer as `may(user, Action.SEE_PERSON, …)` for each.
+
+    Apps add people by `accounts.registries.people_seen`, such as the farmers of an officer's farms.
+    """
+    who = person(user)
+    if not who.able:
+        return people.none()
+    around, levels = policy.area(who), policy.sees_people(who)
+    if around == NATION and levels == policy.ALL_LEVELS:
+        return people
+    seen = Q(pk=user.pk)
+    if around is not None and levels:
+        seen |= _living_in(around) & Q(role__in=rules.roles_of(*levels))
+    for more in people_seen.values():
+        seen |= more(who)
+    return people.filter(seen)
+
+
+def _living_in(place: Place) -> Q:
+    if place.constituency_id:
+        return Q(constituency=place.constituency_id)
+    return Q(region=place.region_id) if place.region_id else Q()
+
+
+def may_send_bulk_sms(user_id: uuid.UUID, place: Place) -> bool:
+    """The permission `send_bulk_sms` of core.base.registries."""
+    user = User.objects.filter(pk=user_id).first()
+    return user is not None and may(user, Action.SEND_BULK_SMS, place)
+
+
+# --- the audience "users" ------------------------------------------------------------------------------------------
+
+SELECTION_KEYS = ("region", "constituency", "role", "language")
+
+
+def check_selection(selection: Mapping[str, object]) -> Selection:
+    """A selection of people in its one form. Raises InvalidInput that says what is wrong and what there is."""
+    given = _texts(selection)
+    role = rules.parse_role(given["role"]).value if given["role"] else ""
+    language = given["language"].lower()
+    if language and language not in Language.values:
+        raise InvalidInput(f"This language is not known. Use one of: {', '.join(Language.values)}")
+    place = constituency(given["constituency"]) if given["constituency"] else None
+    around = region_by_code(given["region"]) if given["region"] else (place.region if place else None)
+    if place and around and place.region_id != around.pk:
+        raise InvalidInput(
+            f"The constituency {place.code} lies in the region {place.region.code}, not in {around.code}."
+            " Choose one of that region, or leave the region out."
+        )
+    stored = {
+        "region": around.code if around else "",
+        "constituency": place.code if place else "",
+        "role": role,
+        "language": language,
+    }
+    return Selection(stored, Place(around.pk if around else None, place.pk if place else None))
+
+
+def _texts(selection: object) -> dict[str, str]:
+    if not isinstance(selection, Mapping):
+        raise InvalidInput('A selection is an object such as {"region": "AH", "role": "FARMER"}.')
+    unknown = [str(key)[:40] for key in selection if key not in SELECTION_KEYS]
+    if unknown:
+        raise InvalidInput(f"A selection has the keys {', '.join(SELECTION_KEYS)}, not {', '.join(unknown[:5])}.")
+    for key, value in selection.items():
+        if not isinstance(value, str) or not value.isprintable():
+            raise InvalidInput(f"{key} must be a line of text; leave it out or empty for any.")
+    return {key: str(selection.get(key, "")).strip() for key in SELECTION_KEYS}
+
+
+def count_selected(selection: Mapping[str, object]) -> int:
+    return _selected(check_selection(selection)).count()
+
+
+def selected_people(selection: Mapping[str, object], after: uuid.UUID | None = None) -> Iterator[SelectedPerson]:
+    """The people of a selection in the order of their ids, those after `after`; a chunk is one query."""
+    found = _selected(check_selection(selection)).order_by("pk").values_list("pk", "phone", "language")
+    return _in_chunks(found, after)
+
+
+def _in_chunks(found: QuerySet[User, tuple[uuid.UUID, str, str]], after: uuid.UUID | None) -> Iterator[SelectedPerson]:
+    while True:
+        chunk = list((found.filter(pk__gt=after) if after else found)[:CHUNK])
+        yield from (SelectedPerson(*row) for row in chunk)
+        if len(chunk) < CHUNK:
+            return
+        after = chunk[-1][0]
+
+
+def _selected(selection: Selection) -> QuerySet[User]:
+    people = _active().filter(_living_in(selection.place))
+    for field in ("role", "language"):
+        if selection.stored[field]:
+            people = people.filter(**{field: selection.stored[field]})
+    return people

@@ -19,5 +19,17 @@ class NotFound(DomainError):
     status = 404
 
 
+class NotAllowed(DomainError):
+    """This person may not do this, or not to this subject. Nothing was written."""
+
+    status = 403
+
+
+class Conflict(DomainError):
+    """It does not fit how things stand now. Nothing was written."""
+
+    status = 409
+
+
 class TemporaryError(Exception):
     """Something that may work later: the ledger tries again after about 60, 120 and 240 s."""
