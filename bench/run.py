@@ -1,7 +1,7 @@
 """`make bench`: figures of the background system, on servers of its own. Absolute times depend on the machine.
 
 make bench                            everything, small (about fifteen minutes)
-make bench ARGS="publish scale"       some parts; `ledger` and `way` stand for theirs
+make bench ARGS="publish scale"       some parts; `ledger`, `way`, `sending` stand for theirs
 make bench ARGS="ledger --long"       the sizes of the promises: 5,000,000 rows, more rounds
 
 What was found is printed and kept in bench/results/. bench/README.md says what the tables mean.
@@ -32,9 +32,20 @@ PARTS = {
     "recovery": "recovery",
     "scale": "scale",
     "pruning": "scale",
+    "sms": "sending",
+    "limit": "sending",
+    "urgent": "sending",
+    "receipts": "sending",
+    "segments": "sending",
 }
-GROUPS = {"way": ["latency", "bulk", "faults"]}
-GROUPS["ledger"] = [part for part in PARTS if part not in GROUPS["way"]]
+GROUPS = {
+    group: [part for part, module in PARTS.items() if module in modules]
+    for group, modules in {
+        "way": {"way"},
+        "ledger": {"publish", "throughput", "idle", "recovery", "scale"},
+        "sending": {"sending"},
+    }.items()
+}
 
 
 def main() -> None:
