@@ -104,6 +104,13 @@ class OutboundMessage(models.Model):
         max_digits=12, decimal_places=4, null=True, blank=True, help_text="GHS put aside for it while it is being sent"
     )
     network = models.CharField(max_length=10, default="", blank=True, help_text="MCC and MNC, as the provider says")
+    bypassed = models.CharField(
+        max_length=200,
+        default="",
+        db_default="",
+        blank=True,
+        help_text="what its recipient had declined when it was written all the same, and why it could be",
+    )
     resent = models.BooleanField(default=False, help_text="was in doubt, and sent once more by the rule of its purpose")
     receipt_due_at = models.DateTimeField(
         null=True, blank=True, help_text="when the provider is asked what became of it"
@@ -140,6 +147,22 @@ class OutboundMessage(models.Model):
                 name="message_waiting_has_recipient",
                 violation_error_message="The recipient of this message is no longer kept: it cannot be sent again.",
             ),
+            models.CheckConstraint(
+                condition=(Q(sealed__isnull=True) & ~Q(purpose="otp")) | Q(body__isnull=True, title="", html=""),
+                name="message_secret_not_in_clear",
+            ),
+            models.CheckConstraint(
+                condition=Q(sealed__isnull=True)
+                | Q(not_after__isnull=False, status__in=["queued", "held", "claimed", "submitting", "in_doubt"]),
+                name="message_sealed_while_needed",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status__in=["queued", "held", "claimed", "submitting"])
+                | Q(body__isnull=False)
+                | Q(sealed__isnull=False),
+                name="message_waiting_has_text",
+                violation_error_message="The text of this message is no longer kept: it cannot be sent again.",
+            ),
         ]
         indexes = [
             models.Index(fields=["lane", "due_at"], condition=Q(due_at__isnull=False), name="message_waiting"),
@@ -156,6 +179,8 @@ class OutboundMessage(models.Model):
             models.Index(
                 fields=["created_at"], condition=Q(body__isnull=False) | ~Q(recipient=""), name="message_with_text"
             ),
+            models.Index(fields=["created_at"], condition=~Q(bypassed=""), name="message_bypassed"),
+            models.Index(fields=["not_after"], condition=Q(sealed__isnull=False), name="message_sealed"),
         ]
 
     def __str__(self) -> str:
@@ -472,10 +497,25 @@ class Campaign(models.Model):
     accepted = models.PositiveIntegerField(default=0)
     duplicates = models.PositiveIntegerField(default=0)
     invalid = models.PositiveIntegerField(default=0)
+    written = models.PositiveIntegerField(default=0, help_text="message rows")
+    region = models.UUIDField(null=True, blank=True, help_text="where its people live; empty: anywhere")
+    constituency = models.UUIDField(null=True, blank=True)
+    after = models.UUIDField(null=True, blank=True, help_text="the last person of the selection that was read")
+    complete = models.BooleanField(default=True, help_text="its whole audience is stored")
+    seeds_only = models.BooleanField(default=False, help_text="after the seeds it waits until a person goes on")
+    started_at = models.DateTimeField(null=True, blank=True)
+    running_since = models.DateTimeField(null=True, blank=True, help_text="without a pause")
+    gone_before = models.PositiveIntegerField(default=0, help_text="messages that had left when it last went on")
+    finished_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:
+        indexes = [
+            models.Index(
+                fields=["status"], condition=Q(status__in=["queued", "running", "paused"]), name="campaign_open"
+            )
+        ]
         constraints = [
             _known("status", CampaignStatus, "campaign_status_known"),
             models.CheckConstraint(
@@ -505,6 +545,7 @@ class CampaignRecipient(models.Model):
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+", db_index=False
     )
     message = models.UUIDField(null=True, blank=True, help_text="the message written for it")
+    seed = models.BooleanField(default=False, help_text="a phone of our own that gets the text first")
 
     class Meta:
         constraints = [
@@ -513,7 +554,10 @@ class CampaignRecipient(models.Model):
                 condition=Q(status__in=["waiting", "written", "invalid"]), name="recipient_status_known"
             ),
         ]
-        indexes = [models.Index(fields=["campaign", "id"], condition=Q(status="waiting"), name="recipient_waiting")]
+        indexes = [
+            models.Index(fields=["campaign", "id"], condition=Q(status="waiting"), name="recipient_waiting"),
+            models.Index(fields=["campaign"], condition=Q(seed=True), name="recipient_seed"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.campaign_id} {self.status}"
