@@ -8,7 +8,9 @@ import logging
 import socket
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from email.utils import format_datetime
 from typing import Any
 from uuid import uuid4
 
@@ -18,9 +20,9 @@ from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from core.delivery.gateways import Answer
-from core.delivery.gateways.hubtel import Hubtel
-from core.delivery.rules import Verdict
+from core.delivery.gateways import Answer, Look
+from core.delivery.gateways.hubtel import LONGEST_WAIT, Hubtel
+from core.delivery.rules import Fault, Status, Verdict
 from tests.delivery.outbox import PHONE, phones
 from tests.delivery.raw_server import RawServer, answering, http, read_request, reset
 from tests.sandbox.process import Sandbox, free_port
@@ -38,74 +40,85 @@ def refused(status: int) -> bytes:
     return http(400, {"status": status, "messageId": None})
 
 
-ANSWERS: dict[str, tuple[bytes, Verdict]] = {
-    "201": (http(201, OK), ACCEPTED),
-    "200": (http(200, OK), ACCEPTED),
-    "status as text": (http(201, OK | {"status": "0"}), ACCEPTED),
-    "no rate": (http(201, {"messageId": "an-id", "status": 0}), ACCEPTED),
-    "keys in capitals": (http(201, {"MESSAGEID": "an-id", "Status": 0, "RATE": 0.03}), ACCEPTED),
-    "2xx, bad destination": (http(201, OK | {"status": 1}), REFUSED),
-    "2xx, too long": (http(201, OK | {"status": 3}), REFUSED),
-    "2xx, payment required": (http(200, OK | {"status": 12}), NOT_CONFIGURED),
-    "2xx, bad sender": (http(201, OK | {"status": 2}), NOT_CONFIGURED),
-    "2xx, malformed, with an id": (http(200, OK | {"status": 100}), REFUSED),
-    "2xx, unknown status": (http(201, OK | {"status": 77}), REFUSED),
-    "2xx, no status": (http(201, {"messageId": "an-id"}), IN_DOUBT),
-    "2xx, null status": (http(201, OK | {"status": None}), IN_DOUBT),
-    "2xx, no id": (http(201, {"status": 0}), IN_DOUBT),
-    "2xx, null id": (http(201, OK | {"messageId": None}), IN_DOUBT),
-    "2xx, empty id": (http(201, OK | {"messageId": ""}), IN_DOUBT),
-    "2xx, not JSON": (http(200, b"<html>OK</html>"), IN_DOUBT),
-    "2xx, empty": (http(201), IN_DOUBT),
-    "2xx, a list": (http(201, [OK]), IN_DOUBT),
-    "2xx, not UTF-8": (http(201, b'{"status": 0, "messageId": "\xff"'), IN_DOUBT),
-    "2xx, bottomless": (http(201, b"[" * 200_000), IN_DOUBT),
-    "204": (b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n", IN_DOUBT),
-    "truncated body": (http(201, OK, Content_Length="500"), IN_DOUBT),
-    "truncated head": (b"HTTP/1.1 201 Crea", IN_DOUBT),
-    "not HTTP": (b"220 ready\r\n", IN_DOUBT),
-    "broken compression": (http(201, OK, Content_Encoding="gzip"), IN_DOUBT),
-    "closed without a word": (b"", IN_DOUBT),
-    "400/1 destination": (refused(1), REFUSED),
-    "400/2 sender": (refused(2), NOT_CONFIGURED),
-    "400/3 too long": (refused(3), REFUSED),
-    "400/4 not routable": (refused(4), REFUSED),
-    "400/5 time": (refused(5), REFUSED),
-    "400/6 content": (refused(6), REFUSED),
-    "400/7 not allowed": (refused(7), REFUSED),
-    "400/8 not valid": (refused(8), REFUSED),
-    "400/12 funds": (refused(12), NOT_CONFIGURED),
-    "400/100 malformed": (refused(100), REFUSED),
-    "400 alone": (http(400, b"bad"), REFUSED),
-    "401": (http(401, {"statusDescription": "no"}), NOT_CONFIGURED),
-    "402": (http(402, {"status": 12}), NOT_CONFIGURED),
-    "403": (http(403, {}), REFUSED),
-    "404": (http(404, b"no such page"), NOT_CONFIGURED),
-    "405": (http(405, b""), REFUSED),
-    "408": (http(408, b""), IN_DOUBT),
-    "413": (http(413, b""), REFUSED),
-    "429": (http(429, b"", Retry_After="5"), AWAY),
-    "500": (http(500, b"<html>"), IN_DOUBT),
-    "501": (http(501, b""), IN_DOUBT),
-    "502": (http(502, b""), IN_DOUBT),
-    "503": (http(503, b""), AWAY),
-    "504": (http(504, b""), IN_DOUBT),
-    "599": (http(599, b""), IN_DOUBT),
-    "500 that says accepted": (http(500, OK), IN_DOUBT),
-    "400 that says accepted": (http(400, OK), REFUSED),
-    "301": (http(301, b"", Location="/elsewhere"), NOT_CONFIGURED),
-    "302": (http(302, b"", Location="http://127.0.0.1:1/"), NOT_CONFIGURED),
-    "307": (http(307, b"", Location="/elsewhere"), NOT_CONFIGURED),
+ANSWERS: dict[str, tuple[bytes, Verdict, Fault | None]] = {
+    "201": (http(201, OK), ACCEPTED, None),
+    "200": (http(200, OK), ACCEPTED, None),
+    "status as text": (http(201, OK | {"status": "0"}), ACCEPTED, None),
+    "no rate": (http(201, {"messageId": "an-id", "status": 0}), ACCEPTED, None),
+    "keys in capitals": (http(201, {"MESSAGEID": "an-id", "Status": 0, "RATE": 0.03}), ACCEPTED, None),
+    "in the envelope of the test host": (
+        http(200, {"message": "ok", "responseCode": "200", "data": OK | {"status": "0"}}),
+        ACCEPTED,
+        None,
+    ),
+    "a refusal in the envelope": (
+        http(200, {"responseCode": "200", "data": {"status": "12"}}),
+        NOT_CONFIGURED,
+        Fault.NO_FUNDS,
+    ),
+    "an empty envelope": (http(200, {"responseCode": "200", "data": {}}), IN_DOUBT, Fault.NO_ANSWER),
+    "2xx, bad destination": (http(201, OK | {"status": 1}), REFUSED, None),
+    "2xx, too long": (http(201, OK | {"status": 3}), REFUSED, None),
+    "2xx, payment required": (http(200, OK | {"status": 12}), NOT_CONFIGURED, Fault.NO_FUNDS),
+    "2xx, bad sender": (http(201, OK | {"status": 2}), NOT_CONFIGURED, Fault.CREDENTIALS),
+    "2xx, malformed, with an id": (http(200, OK | {"status": 100}), REFUSED, None),
+    "2xx, unknown status": (http(201, OK | {"status": 77}), REFUSED, None),
+    "2xx, no status": (http(201, {"messageId": "an-id"}), IN_DOUBT, Fault.NO_ANSWER),
+    "2xx, null status": (http(201, OK | {"status": None}), IN_DOUBT, Fault.NO_ANSWER),
+    "2xx, no id": (http(201, {"status": 0}), IN_DOUBT, Fault.NO_ANSWER),
+    "2xx, null id": (http(201, OK | {"messageId": None}), IN_DOUBT, Fault.NO_ANSWER),
+    "2xx, empty id": (http(201, OK | {"messageId": ""}), IN_DOUBT, Fault.NO_ANSWER),
+    "2xx, not JSON": (http(200, b"<html>OK</html>"), IN_DOUBT, Fault.NO_ANSWER),
+    "2xx, empty": (http(201), IN_DOUBT, Fault.NO_ANSWER),
+    "2xx, a list": (http(201, [OK]), IN_DOUBT, Fault.NO_ANSWER),
+    "2xx, not UTF-8": (http(201, b'{"status": 0, "messageId": "\xff"'), IN_DOUBT, Fault.NO_ANSWER),
+    "2xx, bottomless": (http(201, b"[" * 200_000), IN_DOUBT, Fault.NO_ANSWER),
+    "204": (b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n", IN_DOUBT, Fault.NO_ANSWER),
+    "truncated body": (http(201, OK, Content_Length="500"), IN_DOUBT, Fault.NO_ANSWER),
+    "truncated head": (b"HTTP/1.1 201 Crea", IN_DOUBT, Fault.NO_ANSWER),
+    "not HTTP": (b"220 ready\r\n", IN_DOUBT, Fault.NO_ANSWER),
+    "broken compression": (http(201, OK, Content_Encoding="gzip"), IN_DOUBT, Fault.NO_ANSWER),
+    "closed without a word": (b"", IN_DOUBT, Fault.NO_ANSWER),
+    "400/1 destination": (refused(1), REFUSED, None),
+    "400/2 sender": (refused(2), NOT_CONFIGURED, Fault.CREDENTIALS),
+    "400/3 too long": (refused(3), REFUSED, None),
+    "400/4 not routable": (refused(4), REFUSED, None),
+    "400/5 time": (refused(5), REFUSED, None),
+    "400/6 content": (refused(6), REFUSED, None),
+    "400/7 not allowed": (refused(7), REFUSED, None),
+    "400/8 not valid": (refused(8), REFUSED, None),
+    "400/12 funds": (refused(12), NOT_CONFIGURED, Fault.NO_FUNDS),
+    "400/100 malformed": (refused(100), REFUSED, None),
+    "400 alone": (http(400, b"bad"), REFUSED, None),
+    "401": (http(401, {"statusDescription": "no"}), NOT_CONFIGURED, Fault.CREDENTIALS),
+    "402": (http(402, {"status": 12}), NOT_CONFIGURED, Fault.NO_FUNDS),
+    "403": (http(403, {}), REFUSED, None),
+    "404": (http(404, b"no such page"), NOT_CONFIGURED, Fault.CREDENTIALS),
+    "405": (http(405, b""), REFUSED, None),
+    "408": (http(408, b""), IN_DOUBT, Fault.NO_ANSWER),
+    "413": (http(413, b""), REFUSED, None),
+    "429": (http(429, b"", Retry_After="5"), AWAY, Fault.THROTTLED),
+    "500": (http(500, b"<html>"), IN_DOUBT, Fault.NO_ANSWER),
+    "501": (http(501, b""), IN_DOUBT, Fault.NO_ANSWER),
+    "502": (http(502, b""), IN_DOUBT, Fault.NO_ANSWER),
+    "503": (http(503, b""), AWAY, Fault.UNAVAILABLE),
+    "504": (http(504, b""), IN_DOUBT, Fault.NO_ANSWER),
+    "599": (http(599, b""), IN_DOUBT, Fault.NO_ANSWER),
+    "500 that says accepted": (http(500, OK), IN_DOUBT, Fault.NO_ANSWER),
+    "400 that says accepted": (http(400, OK), REFUSED, None),
+    "301": (http(301, b"", Location="/elsewhere"), NOT_CONFIGURED, Fault.CREDENTIALS),
+    "302": (http(302, b"", Location="http://127.0.0.1:1/"), NOT_CONFIGURED, Fault.CREDENTIALS),
+    "307": (http(307, b"", Location="/elsewhere"), NOT_CONFIGURED, Fault.CREDENTIALS),
 }
 
 
 @pytest.mark.parametrize("name", ANSWERS)
 def test_an_answer_means(name: str, settings: LazySettings) -> None:
-    raw, verdict = ANSWERS[name]
+    raw, verdict, fault = ANSWERS[name]
     with answering(raw) as server:
         settings.HUBTEL_BASE_URL = server.url
         answer = send()
-    assert answer.verdict == verdict, answer
+    assert (answer.verdict, answer.fault) == (verdict, fault), answer
     assert len(server.heard) == 1, "asked once, and no redirect was followed"
     assert answer.verdict == ACCEPTED or answer.reason.startswith("Hubtel: ")
     assert PHONE[1:] not in answer.reason
@@ -174,12 +187,62 @@ def test_the_price_is_what_fits_the_ledger_or_unknown(settings: LazySettings, ra
     assert (answer.verdict, answer.cost if answer.cost is None else str(answer.cost)) == (ACCEPTED, cost)
 
 
+@pytest.mark.parametrize(
+    ("network", "kept"),
+    [
+        ("62001", "62001"),
+        (62001, "62001"),
+        (None, ""),
+        ("MTN", ""),
+        ("620010000001", ""),
+        (True, ""),
+        ({}, ""),
+        ("٦٢", ""),
+    ],
+)
+def test_the_network_is_digits_or_unknown(settings: LazySettings, network: object, kept: str) -> None:
+    with answering(http(201, OK | {"networkId": network})) as server:
+        settings.HUBTEL_BASE_URL = server.url
+        assert send().network == kept
+
+
+IN_A_MINUTE = format_datetime(datetime.now(UTC) + timedelta(minutes=1), usegmt=True)
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "least", "most"),
+    [
+        (429, "5", 5, 5),
+        (429, "0", 0, 0),
+        (503, "120", 120, 120),
+        (429, "999999999999", LONGEST_WAIT, LONGEST_WAIT),
+        (503, IN_A_MINUTE, 30, 60),
+        (429, "Sun, 01 Jan 2023 10:00:00 GMT", 0, 0),
+        (429, "Sat, 01 Jan 2400 10:00:00 GMT", LONGEST_WAIT, LONGEST_WAIT),
+        (429, "-5", None, None),
+        (429, "soon", None, None),
+        (429, "1.5", None, None),
+        (500, "5", None, None),
+    ],
+)
+def test_how_long_we_are_asked_to_wait(
+    settings: LazySettings, status: int, said: str, least: float | None, most: float | None
+) -> None:
+    with answering(http(status, b"", Retry_After=said)) as server:
+        settings.HUBTEL_BASE_URL = server.url
+        waits = {send().wait, Hubtel().send_same(phones(1), "Hello").overall.wait}
+        waits.add(Hubtel().status("an-id").wait)
+    for wait in waits:
+        assert wait is None if least is None or most is None else wait is not None and least <= wait <= most
+
+
 # --- the line ------------------------------------------------------------------------------------------------------
 
 
 def test_a_closed_port_is_no_doubt(settings: LazySettings) -> None:
     settings.HUBTEL_BASE_URL = f"http://127.0.0.1:{free_port()}/v1/messages"
-    assert send().verdict == AWAY
+    answer = send()
+    assert (answer.verdict, answer.fault) == (AWAY, Fault.UNREACHABLE)
 
 
 @pytest.mark.parametrize("url", ["http://no-such-host.invalid/v1", "https://127.0.0.1:{port}/v1", "http://[::1/v1"])
@@ -241,7 +304,7 @@ def test_an_answer_lost_after_the_request_began_is_in_doubt(name: str, settings:
     with RawServer(TALKS[name]) as server:
         settings.HUBTEL_BASE_URL = server.url
         answer = send()
-    assert answer.verdict == IN_DOUBT, answer
+    assert (answer.verdict, answer.fault) == (IN_DOUBT, Fault.NO_ANSWER), answer
     assert "the answer was lost" in answer.reason
 
 
@@ -414,6 +477,163 @@ def test_an_answer_to_a_batch_means(name: str, settings: LazySettings) -> None:
     assert list(answer.each) == phones(1)[:accepted]
 
 
+# --- what became of them -------------------------------------------------------------------------------------------
+
+STATE = {
+    "rate": 0.06,
+    "units": 2,
+    "batchId": None,
+    "messageId": "an-id",
+    "content": "Your code is 123456",
+    "status": "Delivered",
+    "networkId": "62001",
+    "updateTime": "2026-11-22T10:00:00",
+    "to": "233244123456",
+    "from": "YEA",
+}
+
+
+def a_batch(*entries: object, **about: object) -> dict[str, object]:
+    return {"batchId": "b-1", "rate": 0.06, "data": list(entries), **about}
+
+
+def test_what_a_status_tells(settings: LazySettings) -> None:
+    with answering(http(200, STATE)) as server:
+        settings.HUBTEL_BASE_URL = f"{server.url}/"
+        answer = Hubtel().status("an-id")
+    [report] = answer.reports
+    assert (answer.look, answer.fault, answer.http_status) == (Look.FOUND, None, 200)
+    assert (report.provider_id, report.text, report.status) == ("an-id", "Delivered", Status.DELIVERED)
+    assert report.at == datetime(2026, 11, 22, 10, tzinfo=UTC), "no zone is Ghana's"
+    assert (str(report.rate), report.units, report.network, report.phone) == ("0.0600", 2, "62001", PHONE)
+    assert server.heard[0].startswith(b"GET /v1/messages/an-id HTTP/1.1\r\n")
+    for personal in ("123456", "YEA"):
+        assert personal not in report.raw, "neither the text nor a number is kept a second time"
+
+
+def test_what_the_status_of_a_batch_tells(settings: LazySettings) -> None:
+    other = {"MessageID": "m-2", "STATUS": "sent", "To": "+233240000001", "UpdateTime": "2026-11-22 11:00:00+01:00"}
+    with answering(http(200, a_batch(STATE, other, None, 7, {"messageId": "m-3"}, {"status": "Sent"}))) as server:
+        settings.HUBTEL_BASE_URL = server.url
+        answer = Hubtel().batch_status("b-1")
+    first, second = answer.reports
+    assert first.provider_id == "an-id"
+    assert (second.provider_id, second.text, second.status) == ("m-2", "sent", Status.ACCEPTED)
+    assert (second.at, second.phone) == (datetime(2026, 11, 22, 10, tzinfo=UTC), "+233240000001")
+    assert (second.rate, second.network, second.units) == (None, "", None)
+    assert server.heard[0].startswith(b"GET /v1/messages/batch/b-1 HTTP/1.1\r\n")
+
+
+WORDS = {
+    "Pending": "accepted",
+    "Sent": "accepted",
+    "Delivered": "delivered",
+    "DELIVERED": "delivered",
+    " delivered ": "delivered",
+    "Undelivered": "undelivered_temporary",
+    "Expired": "undelivered_temporary",
+    "Failed": "undelivered_temporary",
+    "NACK": "undelivered_temporary",
+    "Undeliverable": "undelivered_permanent",
+    "Unroutable": "undelivered_permanent",
+    "Rejected": "undelivered_permanent",
+    "Blacklisted": "undelivered_permanent",
+    "Delivered to operator": "",
+    "Teleported": "",
+    "0": "",
+    "x" * 200: "",
+}
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_word_for_a_status_means(settings: LazySettings, word: str) -> None:
+    with answering(http(200, STATE | {"status": word})) as server:
+        settings.HUBTEL_BASE_URL = server.url
+        [report] = Hubtel().status("an-id").reports
+    assert (report.status, report.text) == (WORDS[word], word.strip()[:50])
+
+
+@pytest.mark.parametrize(
+    "when",
+    [None, "", "yesterday", 5, {}, "2026-13-40T10:00:00", "0001-01-01T00:00:00+14:00", "2026-11-22T10:00:00 GMT"],
+)
+def test_a_time_that_is_none_is_left_out(settings: LazySettings, when: object) -> None:
+    with answering(http(200, STATE | {"updateTime": when})) as server:
+        settings.HUBTEL_BASE_URL = server.url
+        [report] = Hubtel().status("an-id").reports
+    assert report.at is None
+
+
+LOOKS: dict[str, tuple[bytes, Look, Fault | None]] = {
+    "404": (http(404, b"unknown"), Look.UNKNOWN, None),
+    "404 in JSON": (http(404, {"statusDescription": "unknown"}), Look.UNKNOWN, None),
+    "401": (http(401), Look.NOT_CONFIGURED, Fault.CREDENTIALS),
+    "402": (http(402), Look.NOT_CONFIGURED, Fault.NO_FUNDS),
+    "403": (http(403), Look.NOT_CONFIGURED, None),
+    "301": (http(301, b"", Location="/elsewhere"), Look.NOT_CONFIGURED, Fault.CREDENTIALS),
+    "400": (http(400, {"status": 100}), Look.UNREADABLE, None),
+    "405": (http(405), Look.UNREADABLE, None),
+    "408": (http(408), Look.AWAY, Fault.NO_ANSWER),
+    "429": (http(429, b"", Retry_After="7"), Look.AWAY, Fault.THROTTLED),
+    "500": (http(500), Look.AWAY, Fault.NO_ANSWER),
+    "502": (http(502), Look.AWAY, Fault.NO_ANSWER),
+    "503": (http(503), Look.AWAY, Fault.UNAVAILABLE),
+    "504": (http(504), Look.AWAY, Fault.NO_ANSWER),
+    "closed": (b"", Look.AWAY, Fault.UNREACHABLE),
+    "half": (http(200, STATE, Content_Length="5000"), Look.AWAY, Fault.UNREACHABLE),
+    "not JSON": (http(200, b"<html>"), Look.UNREADABLE, None),
+    "empty": (http(200), Look.UNREADABLE, None),
+    "a list": (http(200, [STATE]), Look.UNREADABLE, None),
+    "no status": (http(200, {"messageId": "an-id", "batchId": "an-id"}), Look.UNREADABLE, None),
+    "no id": (http(200, {"status": "Delivered"}), Look.UNREADABLE, None),
+    "of another": (
+        http(200, STATE | {"messageId": "another", "batchId": "another", "data": []}),
+        Look.UNREADABLE,
+        None,
+    ),
+    "a success that says nothing": (http(204), Look.UNREADABLE, None),
+}
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_a_status_read_comes_to(name: str, settings: LazySettings) -> None:
+    raw, look, fault = LOOKS[name]
+    with answering(raw) as server:
+        settings.HUBTEL_BASE_URL = server.url
+        answers = [Hubtel().status("an-id"), Hubtel().batch_status("an-id")]
+    assert [(answer.look, answer.fault, answer.reports) for answer in answers] == [(look, fault, ())] * 2
+    assert len(server.heard) == 2
+    assert all(answer.reason.startswith("Hubtel: ") for answer in answers)
+
+
+def test_a_status_read_of_a_closed_port_is_a_provider_that_is_away(settings: LazySettings) -> None:
+    settings.HUBTEL_BASE_URL = f"http://127.0.0.1:{free_port()}/v1/messages"
+    answer = Hubtel().status("an-id")
+    assert (answer.look, answer.fault) == (Look.AWAY, Fault.UNREACHABLE)
+
+
+@pytest.mark.parametrize("strange", ["../../admin", "a b?c=d#e", "é", "\r\nHost: x"])
+def test_a_strange_id_asks_for_nothing_else(settings: LazySettings, strange: str) -> None:
+    with answering(http(404)) as server:
+        settings.HUBTEL_BASE_URL = server.url
+        assert Hubtel().status(strange).look == Look.UNKNOWN
+    path = server.heard[0].split(b" ")[1].decode()
+    assert path.startswith("/v1/messages/")
+    assert not set(path.removeprefix("/v1/messages/")) & set("/?# \r\n")
+
+
+def test_the_sandbox_tells_what_became_of_a_text_and_of_a_batch(sandbox: Sandbox) -> None:
+    sandbox.faults(deliver_after_ms=0)
+    one, batch = send(), Hubtel().send_same(phones(3), "Hello")
+    [report] = Hubtel().status(one.provider_id).reports
+    assert (report.text, report.status, report.phone, report.network) == ("Delivered", Status.DELIVERED, PHONE, "62001")
+    reports = {report.phone: report for report in Hubtel().batch_status(batch.batch_id).reports}
+    assert {phone: report.provider_id for phone, report in reports.items()} == {
+        phone: answer.provider_id for phone, answer in batch.each.items()
+    }
+    assert Hubtel().status("unknown").look == Hubtel().batch_status("unknown").look == Look.UNKNOWN
+
+
 # --- whatever the network says -------------------------------------------------------------------------------------
 
 values: st.SearchStrategy[Any] = st.recursive(
@@ -463,3 +683,10 @@ class TestWhateverTheNetworkSays:
                 assert "\0" not in kept
                 assert len(kept) <= 100
             assert answer.cost is None or 0 <= answer.cost < 10**8
+            assert len(answer.network) <= 10
+        for look in (Hubtel().status("x"), Hubtel().batch_status("x")):
+            assert look.look != Look.FOUND or status in (200, 201)
+            for report in look.reports:
+                for kept in (report.provider_id, report.text, report.raw):
+                    kept.encode()
+                    assert "\0" not in kept
