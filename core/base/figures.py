@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from core.base.models import Setting
 from core.errors import InvalidInput
 
-T = TypeVar("T", int, Decimal, time)
+T = TypeVar("T", int, Decimal, time, str)
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,18 @@ class TimeOfDay(Figure[time]):
         return f"{value:%H:%M}"
 
 
+@dataclass(frozen=True)
+class Choice(Figure[str]):
+    """One of some words; `minimum` and `maximum` mean nothing."""
+
+    options: tuple[str, ...] = ()
+
+    def parse(self, value: object) -> str:
+        if not isinstance(value, str) or value not in self.options:
+            raise InvalidInput(f"The setting {self.key} must be one of: {', '.join(self.options)}.")
+        return value
+
+
 def _window(key: str, default: time, description: str) -> TimeOfDay:
     return TimeOfDay(f"messages.{key}", default, "Accra time", time(0), time(23, 59), description)
 
@@ -93,6 +105,26 @@ BULK_WINDOW_START = _window("bulk_window_start", time(8), "bulk SMS: not before"
 BULK_WINDOW_END = _window("bulk_window_end", time(19), "bulk SMS: not from this time on")
 NOTIFICATION_DAYS = Whole(
     "retention.notification_days", 90, "days", 30, 3_650, "how long notices, message texts and health reports are kept"
+)
+DUPLICATE_BULK_HOURS = Whole(
+    "messages.duplicate_bulk_hours",
+    24,
+    "hours",
+    0,
+    720,
+    "bulk: the same text twice to a recipient is left out; 0: off",
+)
+DUPLICATE_HOURS = Whole(
+    "messages.duplicate_hours", 0, "hours", 0, 720, "service, report, admin: as for bulk; codes and security never"
+)
+PLAIN_LETTERS = Choice(
+    "sms.plain_letters",
+    "when_cheaper",
+    "word",
+    "",
+    "",
+    "the author's variant of an SMS in plain letters: always, when it costs fewer parts, or never",
+    ("always", "when_cheaper", "never"),
 )
 QUEUE_DEPTH = Whole("health.queue_depth", 1_000, "runs", 1, 10_000_000, "more due runs than this in one lane are told")
 WORKER_SILENCE_MIN = Whole("health.worker_silence_min", 5, "minutes", 1, 1_440, "a worker silent for longer is gone")
@@ -106,6 +138,7 @@ FIGURES: dict[str, Figure[Any]] = {
     figure.key: figure
     for figure in (
         *(WINDOW_START, WINDOW_END, BULK_WINDOW_START, BULK_WINDOW_END, NOTIFICATION_DAYS),
+        *(DUPLICATE_BULK_HOURS, DUPLICATE_HOURS, PLAIN_LETTERS),
         *(QUEUE_DEPTH, WORKER_SILENCE_MIN, BEAT_SILENCE_MIN, DISK_FREE_PCT, SMS_BALANCE_GHS),
     )
 }

@@ -14,7 +14,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Literal
 
-from core.delivery.rules import Fault, Status, Verdict
+from core.delivery.rules import Fault, Status, SuppressionReason, Verdict
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Answer:
     """What a provider said of one message. `reason` never holds a number, an address or a text.
 
     `fault` is what is wrong with the provider as a whole, if anything; `wait` the seconds it asks us to stay away.
+    `suppress` says that the address takes no message at all, and why.
     """
 
     verdict: Verdict
@@ -33,6 +34,7 @@ class Answer:
     fault: Fault | None = None
     wait: float | None = None
     network: str = ""
+    suppress: SuppressionReason | None = None
 
 
 @dataclass(frozen=True)

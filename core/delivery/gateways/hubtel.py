@@ -21,7 +21,7 @@ from django.conf import settings
 
 from core import clock, phones
 from core.delivery.gateways import Answer, BatchAnswer, Look, StatusAnswer, StatusReport
-from core.delivery.rules import Fault, Status, Verdict
+from core.delivery.rules import Fault, Status, SuppressionReason, Verdict
 from core.errors import InvalidInput
 
 Meaning = tuple[Verdict, Fault | None, str]
@@ -239,6 +239,7 @@ def _judge(response: httpx.Response, read: Callable[[int, dict[str, Any]], Answe
         body_status=_text((fields or {}).get("status", "")),
         fault=fault,
         wait=_wait(response),
+        suppress=SuppressionReason.REFUSED if status == httpx.codes.FORBIDDEN else None,
     )
 
 
