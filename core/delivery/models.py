@@ -48,6 +48,9 @@ class DeliveryAttempt(models.Model):
     body_status = models.CharField(max_length=20, default="", blank=True)
     error = models.CharField(max_length=500, default="", blank=True)
 
+    class Meta:
+        indexes = [models.Index(fields=["started_at"], name="attempt_started")]
+
     def __str__(self) -> str:
         return f"{self.provider} {self.verdict or 'open'}"
 
@@ -165,8 +168,15 @@ class OutboundMessage(models.Model):
             ),
         ]
         indexes = [
-            models.Index(fields=["lane", "due_at"], condition=Q(due_at__isnull=False), name="message_waiting"),
-            models.Index(fields=["lane", "ring_at"], condition=Q(ring_at__isnull=False), name="message_to_ring"),
+            models.Index(
+                fields=["lane", "channel", "due_at"], condition=Q(due_at__isnull=False), name="message_waiting"
+            ),
+            models.Index(
+                fields=["lane", "channel", "ring_at"], condition=Q(ring_at__isnull=False), name="message_to_ring"
+            ),
+            models.Index(
+                fields=["not_after"], condition=Q(due_at__isnull=False, not_after__isnull=False), name="message_ends"
+            ),
             models.Index(fields=["lease_until"], condition=Q(lease_until__isnull=False), name="message_taken"),
             models.Index(fields=["subject_type", "subject_id"], condition=~Q(subject_id=""), name="message_subject"),
             models.Index(fields=["campaign", "status"], condition=Q(campaign__isnull=False), name="message_campaign"),
@@ -456,6 +466,7 @@ class Spend(models.Model):
     spent = models.DecimalField(max_digits=14, decimal_places=4, default=0)
     messages = models.PositiveIntegerField(default=0)
     parts = models.PositiveIntegerField(default=0)
+    told = models.BooleanField(default=False, help_text="the admins know that the day's budget is used up")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["day", "shard"], name="spend_once")]
