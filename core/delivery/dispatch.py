@@ -187,10 +187,12 @@ UPDATE delivery_outboundmessage AS message SET status = answer.status, attempts 
     due_at = statement_timestamp() + make_interval(secs => answer.again_in),
     ring_at = statement_timestamp() + make_interval(secs => answer.again_in),
     provider_id = answer.provider_id, cost = answer.cost, error = answer.error,
-    accepted_at = CASE WHEN answer.status = 'accepted' THEN statement_timestamp() END,
+    accepted_at = CASE WHEN answer.status = 'accepted' THEN statement_timestamp() END, network = answer.network,
+    receipt_due_at = CASE WHEN answer.status IN ('accepted', 'in_doubt') THEN
+        statement_timestamp() + make_interval(secs => answer.look_in) END,
     updated_at = statement_timestamp()
-FROM unnest(%s::uuid[], %s::int[], %s::text[], %s::int[], %s::float8[], %s::text[], %s::numeric[], %s::text[])
-    AS answer(id, fence, status, tries, again_in, provider_id, cost, error)
+FROM unnest(%s::uuid[], %s::int[], %s::text[], %s::int[], %s::float8[], %s::text[], %s::numeric[], %s::text[],
+    %s::text[], %s::float8[]) AS answer(id, fence, status, tries, again_in, provider_id, cost, error, network, look_in)
 WHERE message.id = answer.id AND message.fence = answer.fence
   AND (message.status = 'submitting' OR (message.status = 'in_doubt' AND answer.status = 'accepted'))
 """
@@ -203,7 +205,8 @@ def settle(attempt: DeliveryAttempt, answers: Mapping[OutboundMessage, Answer], 
         following = rules.after_answer(answer.verdict, message.attempts)
         rows.append(
             (message.pk, message.fence, following.status.value, following.tries, following.again_in)
-            + (answer.provider_id, answer.cost, answer.reason[:500])
+            + (answer.provider_id, answer.cost, answer.reason[:500], answer.network)
+            + (rules.first_look(Channel(message.channel), answer.provider_id or batch_id),)
         )
     counts = Counter(answer.verdict for answer in answers.values())
     with transaction.atomic():

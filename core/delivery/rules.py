@@ -192,3 +192,13 @@ def after_answer(verdict: Verdict, tries: int, *, chance: float | None = None) -
         Verdict.IN_DOUBT: Status.IN_DOUBT,
     }
     return Next(ends[verdict], tries)
+
+
+# When a provider is asked what became of a message, in seconds after it was handed over (delivery.md 3.2).
+LOOK_AGES = (60, 300, 1_800, 7_200, 28_800, 86_400, 2 * 86_400, 3 * 86_400)
+UNHEARD_SECONDS = 86_400  # after the last look was due: a provider that is away for longer leaves the outcome unknown
+
+
+def first_look(channel: Channel, known_as: str) -> float | None:
+    """In how many seconds the provider is first asked; None when it cannot be. `known_as` is its id of what it took."""
+    return LOOK_AGES[0] if channel == Channel.SMS and known_as else None
