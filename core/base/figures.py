@@ -61,15 +61,25 @@ class Money(Figure[Decimal]):
     """Stored as text, so that no float comes near it; a JSON number is understood too."""
 
     form = "an amount"
+    places = 2
 
     def _read(self, value: object) -> Decimal | None:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             return None
         amount = Decimal(str(value))
-        return amount.quantize(Decimal("0.01")) if amount == round(amount, 2) else None
+        rounded = amount.quantize(Decimal(1).scaleb(-self.places))
+        return rounded if rounded == amount else None
 
     def show(self, value: Decimal) -> str:
         return str(value)
+
+
+@dataclass(frozen=True)
+class Price(Money):
+    """Of one small thing: an SMS costs a few hundredths of a cedi."""
+
+    form = "a price"
+    places = 4
 
 
 @dataclass(frozen=True)
@@ -133,6 +143,20 @@ DISK_FREE_PCT = Whole("health.disk_free_pct", 10, "%", 0, 99, "less free disk th
 SMS_BALANCE_GHS = Money(
     "health.sms_balance_ghs", Decimal("50.00"), "GHS", Decimal(0), Decimal(1_000_000), "less SMS credit is told"
 )
+SMS_PARTS_PER_SECOND = Whole(
+    "sms.parts_per_second", 0, "parts a second", 0, 10_000, "no more SMS parts are handed to the provider; 0: no limit"
+)
+SMS_GHS_PER_PART = Price(
+    "sms.ghs_per_part", Decimal("0.0300"), "GHS", Decimal(0), Decimal(10), "what one SMS part is expected to cost"
+)
+SMS_DAILY_BUDGET = Money(
+    "sms.daily_budget_ghs",
+    Decimal("0.00"),
+    "GHS",
+    Decimal(0),
+    Decimal(10_000_000),
+    "when a day's SMS have cost so much, bulk SMS wait for the next day; 0: no ceiling",
+)
 
 FIGURES: dict[str, Figure[Any]] = {
     figure.key: figure
@@ -140,6 +164,7 @@ FIGURES: dict[str, Figure[Any]] = {
         *(WINDOW_START, WINDOW_END, BULK_WINDOW_START, BULK_WINDOW_END, NOTIFICATION_DAYS),
         *(DUPLICATE_BULK_HOURS, DUPLICATE_HOURS, PLAIN_LETTERS),
         *(QUEUE_DEPTH, WORKER_SILENCE_MIN, BEAT_SILENCE_MIN, DISK_FREE_PCT, SMS_BALANCE_GHS),
+        *(SMS_PARTS_PER_SECOND, SMS_GHS_PER_PART, SMS_DAILY_BUDGET),
     )
 }
 PAIRS = ((WINDOW_START, WINDOW_END), (BULK_WINDOW_START, BULK_WINDOW_END))  # the first lies before the second
