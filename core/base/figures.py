@@ -157,6 +157,20 @@ SMS_DAILY_BUDGET = Money(
     Decimal(10_000_000),
     "when a day's SMS have cost so much, bulk SMS wait for the next day; 0: no ceiling",
 )
+CAMPAIGN_APPROVAL_RECIPIENTS = Whole(
+    "campaign.approval_recipients", 1_000, "recipients", 0, 10_000_000, "a campaign to more needs a second person's yes"
+)
+CAMPAIGN_APPROVAL_GHS = Money(
+    "campaign.approval_ghs",
+    Decimal("50.00"),
+    "GHS",
+    Decimal(0),
+    Decimal(10_000_000),
+    "a campaign that costs more needs a second person's yes",
+)
+CAMPAIGN_MAX_RECIPIENTS = Whole(
+    "campaign.max_recipients", 1_000_000, "recipients", 1, 10_000_000, "no campaign may have more"
+)
 
 FIGURES: dict[str, Figure[Any]] = {
     figure.key: figure
@@ -165,6 +179,7 @@ FIGURES: dict[str, Figure[Any]] = {
         *(DUPLICATE_BULK_HOURS, DUPLICATE_HOURS, PLAIN_LETTERS),
         *(QUEUE_DEPTH, WORKER_SILENCE_MIN, BEAT_SILENCE_MIN, DISK_FREE_PCT, SMS_BALANCE_GHS),
         *(SMS_PARTS_PER_SECOND, SMS_GHS_PER_PART, SMS_DAILY_BUDGET),
+        *(CAMPAIGN_APPROVAL_RECIPIENTS, CAMPAIGN_APPROVAL_GHS, CAMPAIGN_MAX_RECIPIENTS),
     )
 }
 PAIRS = ((WINDOW_START, WINDOW_END), (BULK_WINDOW_START, BULK_WINDOW_END))  # the first lies before the second
