@@ -7,15 +7,17 @@ class AccountsConfig(AppConfig):
     verbose_name = "Accounts"
 
     def ready(self) -> None:
-        from accounts import selectors
+        from accounts import notices, selectors
         from core.base.registries import (
             PLATFORM,
             SEND_BULK_SMS,
             USERS,
+            NoticeType,
             PeopleSource,
             SystemFigure,
             audiences,
             audiences_of_people,
+            notice_types,
             permissions,
             system_figures,
         )
@@ -26,3 +28,4 @@ class AccountsConfig(AppConfig):
         audiences_of_people.register(
             USERS, PeopleSource(selectors.check_selection, selectors.count_selected, selectors.selected_people)
         )
+        notice_types.register("security_event", NoticeType(PLATFORM, notices.security_event))

@@ -122,6 +122,9 @@ KINDS: dict[Role, Kind] = {
 }
 ADMIN_SITE_LEVELS = frozenset({Level.PLATFORM, Level.NATIONAL})
 
+# Of these, on any account but a farmer's, the platform's admins are told (domain.md 4.1.2).
+TOLD_TO_ADMINS = frozenset({SecurityKind.SUSPENDED, SecurityKind.MFA_RESET, SecurityKind.FORCED_SIGN_OUT})
+
 NO_SUCH_REGION = "Brong-Ahafo is no longer a region: use Bono, Bono East or Ahafo"
 
 

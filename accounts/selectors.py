@@ -108,10 +108,51 @@ def in_scope(user: User, people: QuerySet[User]) -> QuerySet[User]:
         return people
     seen = Q(pk=user.pk)
     if around is not None and levels:
-        seen |= _living_in(around) & Q(role__in=rules.roles_of(*levels))
+        those = _living_in(around) & Q(role__in=rules.roles_of(*levels))
+        # who is one of those needs no condition of their own, which would keep the index of the place from being used
+        seen = those if around.contains(who.home) and who.level in levels else seen | those
     for more in people_seen.values():
         seen |= more(who)
     return people.filter(seen)
+
+
+LONGEST_SEARCH = 100
+
+
+def people(*, role: str = "", region: str = "", search: str = "") -> QuerySet[User]:
+    """People with their places: of a role, of a region, whose username, name or phone number begins like `search`.
+
+    Raises InvalidInput for an unknown role or region and for a search that is no line of text.
+    """
+    found = User.objects.select_related("region", "constituency")
+    if role:
+        found = found.filter(role=rules.parse_role(role))
+    if region:
+        found = found.filter(region=region_by_code(_line(region)))
+    if search.strip():
+        found = found.filter(_begins_with(_line(search)))
+    return found
+
+
+def _line(text: str) -> str:
+    line = text.strip()
+    if not line.isprintable() or len(line) > LONGEST_SEARCH:
+        raise InvalidInput(f"What is searched for must be a line of at most {LONGEST_SEARCH} letters.")
+    return line
+
+
+def _begins_with(text: str) -> Q:
+    digits = text.replace(" ", "").replace("-", "")
+    if digits.lstrip("+").isdecimal() and digits.isascii():
+        return Q(phone__startswith=_international(digits))
+    return Q(username__istartswith=text) | Q(first_name__istartswith=text) | Q(last_name__istartswith=text)
+
+
+def _international(digits: str) -> str:
+    """The beginning of a number as it is stored: 024 and 23324 are +23324."""
+    if digits.startswith("0"):
+        return f"+233{digits[1:]}"
+    return digits if digits.startswith("+") else f"+{digits}"
 
 
 def _living_in(place: Place) -> Q:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import uuid
+from dataclasses import dataclass
 from datetime import datetime
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
 from psycopg.errors import UniqueViolation
 
-from accounts import rules
-from accounts.models import Constituency, District, Region, User
-from accounts.rules import Role
-from core.errors import InvalidInput
+from accounts import policy, rules, selectors
+from accounts.models import Constituency, District, Region, RoleChange, SecurityEvent, StaffPermission, User
+from accounts.policy import Action
+from accounts.rules import Code, Role, SecurityKind
+from core.base.registries import Place
+from core.base.services import record
+from core.errors import Conflict, InvalidInput, NotAllowed, NotFound
+from core.jobs.services import enqueue
+
+LONGEST_REASON = 500
 
 
 def create_user(
@@ -70,4 +79,252 @@ def _sentence(refused: ValidationError) -> str:
         message if field == "__all__" else f"{field}: {message}"
         for field, messages in refused.message_dict.items()
         for message in messages
+    )
+
+
+# --- what one person does to another -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a request came from, as far as it is known."""
+
+    ip: str | None = None
+    device: str = ""
+
+
+NOWHERE = Origin()
+
+
+@transaction.atomic
+def change_role(
+    *,
+    actor: User,
+    user_id: uuid.UUID,
+    role: str,
+    region: Region | None = None,
+    constituency: Constituency | None = None,
+    reason: str,
+    now: datetime,
+) -> RoleChange:
+    """Give a person another role or place, which ends all sessions of theirs (domain.md 2.2, 4.1.2).
+
+    The actor must manage the person as they are and as they will be. The region follows from the constituency. Grants
+    belong to the old role and place: they are taken back. Raises NotFound for a person the actor does not see,
+    NotAllowed, InvalidInput for a role without the place it needs, Conflict when it is so already.
+    """
+    because = _reason(reason)
+    new_role = rules.parse_role(role)
+    if constituency and region and constituency.region_id != region.pk:
+        raise InvalidInput("This constituency lies in another region.")
+    new_region = region or (constituency.region if constituency else None)
+    actor, user = _both(actor, user_id, now)
+    _must_be_allowed(actor, Action.CHANGE_ROLE, user, now)
+    new_home = Place(new_region.pk if new_region else None, constituency.pk if constituency else None)
+    if not policy.manages(selectors.person(actor, now), new_role, new_home):
+        raise NotAllowed("You cannot give this role there. You give the roles that you manage, inside your own area.")
+    if (user.role, user.home) == (new_role.value, new_home):
+        raise Conflict("This person has this role and place already.")
+    change = RoleChange(
+        user=user,
+        old_role=user.role,
+        new_role=new_role,
+        old_region_id=user.region_id,
+        new_region_id=new_home.region_id,
+        old_constituency_id=user.constituency_id,
+        new_constituency_id=new_home.constituency_id,
+        changed_by=actor,
+        reason=because,
+    )
+    before = _place_and_role(user)
+    user.role = new_role
+    if user.home != new_home:
+        user.region, user.constituency = new_region, constituency
+        user.district = constituency.district if constituency else None
+    try:
+        user.full_clean(exclude={"password"})
+    except ValidationError as refused:
+        raise InvalidInput(_sentence(refused)) from refused
+    _end_sessions(user)
+    user.save(update_fields=["role", "region", "district", "constituency", "token_version", "updated_at"])
+    change.save(force_insert=True)
+    lost = list(user.staff_permissions.order_by("code").values_list("code", flat=True))
+    user.staff_permissions.all().delete()
+    _write_down(
+        "user.change_role",
+        actor,
+        user,
+        before=before | {"grants": lost},
+        after=_place_and_role(user) | {"grants": []},
+        reason=because,
+    )
+    return change
+
+
+@transaction.atomic
+def grant(*, actor: User, user_id: uuid.UUID, code: str, now: datetime) -> bool:
+    """Grant a code to a person of the staff. False when it was granted already; safe to repeat.
+
+    Raises NotFound, NotAllowed, and InvalidInput for an unknown code.
+    """
+    wanted = _code(code)
+    actor, user = _both(actor, user_id, now)
+    _must_grant(actor, wanted, user, now)
+    _, is_new = StaffPermission.objects.get_or_create(user=user, code=wanted, defaults={"granted_by": actor})
+    if is_new:
+        _write_down("user.grant", actor, user, after={"code": wanted.value})
+    return is_new
+
+
+@transaction.atomic
+def revoke(*, actor: User, user_id: uuid.UUID, code: str, now: datetime) -> bool:
+    """Take a granted code back; whoever may grant it may do so. False when it was not granted; safe to repeat."""
+    wanted = _code(code)
+    actor, user = _both(actor, user_id, now)
+    _must_grant(actor, wanted, user, now)
+    removed, _ = StaffPermission.objects.filter(user=user, code=wanted).delete()
+    if removed:
+        _write_down("user.revoke", actor, user, before={"code": wanted.value})
+    return bool(removed)
+
+
+@transaction.atomic
+def suspend(
+    *,
+    actor: User,
+    user_id: uuid.UUID,
+    reason: str,
+    until: datetime | None = None,
+    now: datetime,
+    origin: Origin = NOWHERE,
+) -> SecurityEvent:
+    """Keep a person out until a time, or without end, and end all sessions of theirs. Platform admins are told, unless
+    it is a farmer. Raises NotFound, NotAllowed, InvalidInput, and Conflict when the person is suspended already.
+    """
+    because = _reason(reason)
+    if until is not None and until <= now:
+        raise InvalidInput("until lies in the past. Give a time to come, or leave it out to suspend without end.")
+    actor, user = _both(actor, user_id, now)
+    _must_be_allowed(actor, Action.SUSPEND, user, now)
+    if user.is_suspended_at(now):
+        raise Conflict("This person is suspended already. Lift the suspension first to change it.")
+    user.is_suspended, user.suspended_at, user.suspended_until = True, now, until
+    user.suspended_by, user.suspension_reason = actor, because
+    _end_sessions(user)
+    user.save(update_fields=[*SUSPENSION, "token_version", "updated_at"])
+    event = _security_event(SecurityKind.SUSPENDED, actor, user, origin)
+    _write_down("user.suspend", actor, user, after={"until": until.isoformat() if until else None}, reason=because)
+    return event
+
+
+@transaction.atomic
+def lift_suspension(
+    *, actor: User, user_id: uuid.UUID, reason: str, now: datetime, origin: Origin = NOWHERE
+) -> SecurityEvent:
+    """Let a suspended person in again. Raises NotFound, NotAllowed, and Conflict when nobody keeps the person out."""
+    because = _reason(reason)
+    actor, user = _both(actor, user_id, now)
+    _must_be_allowed(actor, Action.SUSPEND, user, now)
+    if not user.is_suspended_at(now):
+        raise Conflict("This person is not suspended.")
+    before = {"since": user.suspended_at, "until": user.suspended_until, "reason": user.suspension_reason}
+    user.is_suspended, user.suspended_at, user.suspended_until = False, None, None
+    user.suspended_by, user.suspension_reason = None, ""
+    user.save(update_fields=[*SUSPENSION, "updated_at"])
+    event = _security_event(SecurityKind.UNSUSPENDED, actor, user, origin)
+    _write_down("user.lift_suspension", actor, user, before=before, reason=because)
+    return event
+
+
+@transaction.atomic
+def unlock(*, actor: User, user_id: uuid.UUID, now: datetime) -> None:
+    """Let a person try to sign in again before the lock of failed sign-ins is over. Raises NotFound, NotAllowed, and
+    Conflict when the account is not locked.
+    """
+    actor, user = _both(actor, user_id, now)
+    _must_be_allowed(actor, Action.UNLOCK, user, now)
+    if user.locked_until is None or user.locked_until <= now:
+        raise Conflict("This account is not locked.")
+    before = {"locked_until": user.locked_until, "failed_login_attempts": user.failed_login_attempts}
+    user.locked_until, user.failed_login_attempts = None, 0
+    user.save(update_fields=["locked_until", "failed_login_attempts", "updated_at"])
+    _write_down("user.unlock", actor, user, before=before)
+
+
+SUSPENSION = ("is_suspended", "suspended_at", "suspended_until", "suspended_by", "suspension_reason")
+
+
+def _both(actor: User, user_id: uuid.UUID, now: datetime) -> tuple[User, User]:
+    """Actor and person, read anew under lock in the order of their ids; NotFound for whom the actor does not see."""
+    wanted = User.objects.select_for_update(no_key=True).filter(pk__in=[actor.pk, user_id]).order_by("pk")
+    found = {user.pk: user for user in wanted}
+    who, user = found.get(actor.pk), found.get(user_id)
+    if who is None or user is None or not _allowed(who, Action.SEE_PERSON, user, now):
+        raise NotFound("There is no such person, or not in your scope.")
+    return who, user
+
+
+def _allowed(actor: User, action: Action, user: User, now: datetime) -> bool:
+    return policy.allows(selectors.person(actor, now), action, selectors.person(user, now))
+
+
+def _must_be_allowed(actor: User, action: Action, user: User, now: datetime) -> None:
+    if actor.pk == user.pk:
+        raise NotAllowed("Nobody does this to their own account. Ask another administrator.")
+    if not _allowed(actor, action, user, now):
+        raise NotAllowed("Your role does not let you do this to this person.")
+
+
+def _must_grant(actor: User, code: Code, user: User, now: datetime) -> None:
+    if not policy.may_grant(selectors.person(actor, now), code, selectors.person(user, now)):
+        raise NotAllowed(
+            "Codes are granted to staff by an admin who manages them, when the code belongs to the level of both."
+        )
+
+
+def _code(text: str) -> Code:
+    if text not in Code.values:
+        raise InvalidInput(f"This code is not known. Use one of: {', '.join(Code.values)}")
+    return Code(text)
+
+
+def _reason(text: str) -> str:
+    reason = text.strip()
+    if not 1 <= len(reason) <= LONGEST_REASON:
+        raise InvalidInput(f"Give a reason of 1 to {LONGEST_REASON} letters.")
+    return reason
+
+
+def _end_sessions(user: User) -> None:
+    user.token_version += 1  # the row is locked
+
+
+def _place_and_role(user: User) -> dict[str, str | None]:
+    return {
+        "role": user.role,
+        "region": user.region.code if user.region else None,
+        "constituency": user.constituency.code if user.constituency else None,
+    }
+
+
+def _security_event(kind: SecurityKind, actor: User, user: User, origin: Origin) -> SecurityEvent:
+    """Append the event; what happened to the account of anybody but a farmer is told to the platform's admins."""
+    event = SecurityEvent.objects.create(
+        user=user, kind=kind, actor=actor, ip=origin.ip, device=origin.device[:200], at=Now()
+    )
+    if kind in rules.TOLD_TO_ADMINS and user.role != Role.FARMER:
+        enqueue("core.tasks.send_admin_notification", "security_event", {"event_id": str(event.pk)})
+    return event
+
+
+def _write_down(
+    action: str, actor: User, user: User, *, before: object = None, after: object = None, reason: str = ""
+) -> None:
+    record(
+        action=action,
+        subject=("user", str(user.pk)),
+        actor_id=actor.pk,
+        before=before,
+        after=after,
+        reason=reason,
     )

@@ -1,0 +1,1 @@
+"""People, roles and regions under /api/v1/."""
