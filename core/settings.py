@@ -33,6 +33,9 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",  # the files of the docs page, so that it works offline
     "django_celery_beat",
     "django_structlog",
     "dashboards",
@@ -44,6 +47,7 @@ INSTALLED_APPS = [
     "core.health",
     "core.delivery",
     "core.jobs",
+    "core.api",
     "core.base",
 ]
 MIDDLEWARE = [
@@ -87,6 +91,8 @@ DATABASES = {
             "connect_timeout": 5,
             "keepalives_idle": 30,
             "tcp_user_timeout": 20_000,
+            # None: never. Only statements that ask for it are prepared (core/jobs/prepared.py)
+            "prepare_threshold": 1000 if env.flag("DATABASE_PREPARED_STATEMENTS", True) else None,
         },
     }
 }
@@ -101,7 +107,15 @@ CELERY_TIMEZONE = "Africa/Accra"
 CACHE_TABLE = "django_cache"
 CACHES = {
     "default": (
-        {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
+        {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": REDIS_URL,
+            "OPTIONS": {  # who asks the cache would rather go without than wait
+                "socket_connect_timeout": 0.5,
+                "socket_timeout": 0.5,
+                "retry": Retry(NoBackoff(), 0),
+            },
+        }
         if REDIS_ENABLED
         else {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": CACHE_TABLE}
     )
@@ -162,6 +176,7 @@ USE_I18N = True
 
 # --- People --------------------------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["accounts.backends.Accounts"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
@@ -169,6 +184,40 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
+
+# --- The API -------------------------------------------------------------------------------------------------------
+PROXIES = env.number("PROXIES", 0 if DEVELOPMENT else 1, minimum=0, maximum=10)
+API_LIMITS = {"person": 300, "stranger": 60, "address": 3_000}  # requests a minute
+REST_FRAMEWORK = {
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["core.api.parsing.JSONParser"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["core.api.sessions.Session"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_THROTTLE_CLASSES": [
+        "core.api.throttles.AddressLimit",
+        "core.api.throttles.PersonLimit",
+        "core.api.throttles.StrangerLimit",
+    ],
+    "DEFAULT_PAGINATION_CLASS": "core.api.pages.Pages",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_METADATA_CLASS": None,
+    "EXCEPTION_HANDLER": "core.api.errors.handle",
+    "NUM_PROXIES": PROXIES,
+    "URL_FORMAT_OVERRIDE": None,
+    "UNICODE_JSON": False,  # half a character that was sent comes back escaped, where UTF-8 has no form for it
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "YEA Poultry Management System",
+    "VERSION": "1",
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "ENUM_NAME_OVERRIDES": {"Role": "accounts.rules.Role.choices"},
+    "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "core.api.schema.describe_errors"],
+}
 
 # --- The phone network and the mail server -------------------------------------------------------------------------
 SANDBOX_HTTP_PORT = env.number("SANDBOX_HTTP_PORT", 8025, minimum=1, maximum=65535)

@@ -170,6 +170,28 @@ RULES = (
         why="worker names of containers change with each deploy; who was silent for a week is not coming back",
     ),
     Rule(
+        "idempotent_requests",
+        table="api_idempotentrequest",
+        keep=1,
+        when="created_at < %(before)s",
+        by="core.api.idempotency.idempotent",
+        why="a client that repeats a request does so within a day; the answers kept may hold personal data",
+    ),
+    Rule(
+        "role_changes",
+        table="accounts_rolechange",
+        keep=None,
+        by="",
+        why="who had which rights when is asked years later; the database refuses to remove a row",
+    ),
+    Rule(
+        "security_events",
+        table="accounts_securityevent",
+        keep=None,
+        by="",
+        why="what happened to an account is asked years later; the database refuses to remove a row",
+    ),
+    Rule(
         "audit",
         table="base_auditlog",
         keep=None,

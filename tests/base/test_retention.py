@@ -45,6 +45,7 @@ STAYS = {
     "accounts_region": "reference",
     "accounts_district": "reference",
     "accounts_constituency": "reference",
+    "accounts_staffpermission": "one row a grant that is in force",
     "accounts_user": "people are never deleted (domain.md 1.2)",
     "accounts_user_groups": "as people",
     "accounts_user_user_permissions": "as people",
