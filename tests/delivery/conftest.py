@@ -15,6 +15,7 @@ from django.conf import LazySettings
 from django.db import connection
 from django.db.models.functions import Now
 
+from core.delivery import bucket
 from core.delivery.gateways import hubtel
 from core.delivery.models import OutboundMessage
 from core.jobs import bell, relay
@@ -87,6 +88,7 @@ def forget_lines() -> None:
     bell._line.hang_up()
     bell.listen_again()
     relay._look.client = None
+    bucket.forget()
     app._local.backend = app._backend_cache = None
 
 
