@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
 
@@ -100,6 +101,9 @@ class OutboundMessage(models.Model):
     lease_until = models.DateTimeField(null=True, blank=True)
     last_attempt = models.ForeignKey(
         DeliveryAttempt, null=True, blank=True, on_delete=models.PROTECT, related_name="sent_messages"
+    )
+    earlier_attempts = ArrayField(
+        models.UUIDField(), default=list, blank=True, db_default=[], help_text="the calls before the last"
     )
     provider_id = models.CharField(max_length=100, default="", blank=True)
     cost = models.DecimalField(max_digits=12, decimal_places=4, null=True, blank=True, help_text="GHS")
