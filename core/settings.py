@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from pathlib import Path
 
@@ -20,6 +21,7 @@ PMS_ENV = env.choice("PMS_ENV", "production", {"production", "development"})
 DEVELOPMENT = PMS_ENV == "development"
 DEFAULT_SECRET_KEY = "not-a-secret-set-SECRET_KEY-before-you-serve-anyone"  # noqa: S105 - refused by core.checks in production
 SECRET_KEY = env.text("SECRET_KEY") or DEFAULT_SECRET_KEY  # empty, as in .env.example: the check says what to set
+SECRET_KEY_FALLBACKS = env.words("SECRET_KEY_FALLBACKS")  # what they have signed and sealed is still read
 DEBUG = env.flag("DEBUG", False)
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]" if DEVELOPMENT else "")
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
@@ -245,6 +247,12 @@ EMAIL_USE_TLS = env.flag("EMAIL_USE_TLS", not DEVELOPMENT)  # STARTTLS
 EMAIL_USE_SSL = env.flag("EMAIL_USE_SSL", False)
 EMAIL_TIMEOUT = env.number("EMAIL_TIMEOUT", 10, minimum=1, maximum=10)
 DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", "YEA Poultry <no-reply@yea.example>" if DEVELOPMENT else "")
+EMAIL_BOUNCE_ADDRESS = env.require(
+    "EMAIL_BOUNCE_ADDRESS",
+    env.text("EMAIL_BOUNCE_ADDRESS"),
+    lambda address: not address or bool(re.fullmatch(r"[a-z0-9._-]{1,20}@[a-z0-9-]+(?:\.[a-z0-9-]+)*", address)),
+    "set it to a mailbox such as bounces@mail.example, at most 20 signs before the @, or leave it empty",
+)
 
 # --- Static files --------------------------------------------------------------------------------------------------
 STATIC_URL = "static/"

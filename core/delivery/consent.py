@@ -23,6 +23,7 @@ from core.delivery.gateways import Answer
 from core.delivery.models import OptOut, OutboundMessage, Suppression
 from core.delivery.rules import Channel, Purpose, SuppressionReason
 from core.errors import Conflict, InvalidInput, NotFound
+from core.jobs.operations import Actor
 from core.redact import redact
 
 # What reaches a person who has declined messages, and why it may. Each such message says so in its `bypassed`.
@@ -144,9 +145,8 @@ class By:
     """Who enters a choice for somebody: an officer, or whoever is at the command line."""
 
     source: str
-    actor_id: uuid.UUID | None = None
-    actor_name: str = ""
-    reason: str = ""
+    actor: Actor
+    reason: str
 
 
 def declined(channel: Channel, address: str) -> QuerySet[OptOut]:
@@ -189,9 +189,9 @@ def _enter(channel: Channel, address: str, purposes: Iterable[Purpose], by: By, 
         purpose
         for purpose in listed
         if (
-            _end(channel, address, purpose, by.source, by.actor_id)
+            _end(channel, address, purpose, by.source, by.actor.user_id)
             if wanted
-            else _begin(channel, address, purpose, by.source, note=reason, recorded_by_id=by.actor_id)
+            else _begin(channel, address, purpose, by.source, note=reason, recorded_by_id=by.actor.user_id)
         )
     ]
     if changed:
@@ -254,7 +254,7 @@ def lift(channel: Channel, address: str, *, by: By) -> None:
     address = checked(channel, address)
     checked_reason(by.reason)
     mine = Suppression.objects.filter(channel=channel, address=address, lifted_at__isnull=True)
-    if not mine.update(lifted_at=Now(), lifted_by_id=by.actor_id):
+    if not mine.update(lifted_at=Now(), lifted_by_id=by.actor.user_id):
         raise NotFound(f"{shown(channel, address)} is not suppressed. See what stands: manage.py consent list ADDRESS")
     _audit("consent.lift", channel, address, by)
 
@@ -305,8 +305,8 @@ def _audit(action: str, channel: Channel, address: str, by: By, **after: object)
     base.record(
         action=action,
         subject=("address", shown(channel, address)),
-        actor_id=by.actor_id,
-        actor_name=by.actor_name,
+        actor_id=by.actor.user_id,
+        actor_name=by.actor.name,
         after={"channel": channel, "source": by.source, **after},
         reason=checked_reason(by.reason),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,10 +21,10 @@ from django.db.models.functions import Now
 
 from core import clock
 from core.base.ids import new_id
-from core.delivery import rules
+from core.delivery import consent, mail, rules, sealing
 from core.delivery.gateways import Answer
 from core.delivery.gateways.hubtel import Hubtel
-from core.delivery.gateways.smtp import Mail, Smtp
+from core.delivery.gateways.smtp import Smtp
 from core.delivery.models import DeliveryAttempt, OutboundMessage
 from core.delivery.rules import Channel, Purpose, Status, Verdict
 from core.delivery.windows import opening
@@ -61,10 +61,12 @@ def deliver(message_id: uuid.UUID) -> bool:
 
 
 def _send(message: OutboundMessage) -> Answer:
-    reference, text = str(message.pk), message.body or ""
-    if message.channel == Channel.SMS:
-        return HUBTEL.send(message.recipient, text, reference)
-    return SMTP.send(Mail(message.recipient, message.title, text, message.html, reference, message.created_at))
+    try:
+        if message.channel == Channel.SMS:
+            return HUBTEL.send(message.recipient, sealing.content_of(message).text, str(message.pk))
+        return SMTP.send(mail.outgoing(message))
+    except sealing.CannotBeRead as error:
+        return Answer(Verdict.REFUSED, reason=str(error))
 
 
 # --- many messages -------------------------------------------------------------------------------------------------
@@ -137,10 +139,11 @@ def _due() -> QuerySet[OutboundMessage]:
     return OutboundMessage.objects.filter(status=Status.QUEUED, due_at__lte=Now())
 
 
-def _may_leave(messages: Iterable[OutboundMessage]) -> list[OutboundMessage]:
-    """Those that may go now. The others are held, expired or put off here, in the caller's transaction."""
+def _may_leave(messages: Collection[OutboundMessage]) -> list[OutboundMessage]:
+    """Those that may go now. The others are suppressed, held, expired or put off here, in the caller's transaction."""
     now = clock.now()
     going = []
+    unwanted = consent.blocked(messages)
     openings: dict[tuple[str, str, bool], datetime] = {}
     for message in messages:
         kind = (message.purpose, message.channel, message.any_hour)
@@ -149,6 +152,8 @@ def _may_leave(messages: Iterable[OutboundMessage]) -> list[OutboundMessage]:
             openings[kind] = opening(purpose, channel, now, any_hour=message.any_hour)
         if message.not_after and message.not_after < now:
             _put(message, Status.EXPIRED, None, "not sent before its time was over")
+        elif message.pk in unwanted:
+            _put(message, Status.SUPPRESSED, None, unwanted[message.pk])
         elif openings[kind] > now:
             _put(message, Status.HELD, openings[kind], "outside the sending window")
         elif not gateway(message).configured():
@@ -214,6 +219,7 @@ def settle(attempt: DeliveryAttempt, answers: Mapping[OutboundMessage, Answer], 
             cursor.execute(_SETTLE, [list(column) for column in zip(*rows, strict=True)])
             written = cursor.rowcount
         _close(attempt, answers.values(), batch_id=batch_id)
+        consent.heard(answers)
     if written < len(rows):
         log.warning("answer_came_late", attempt=str(attempt.pk), messages=len(rows), written=written)
     for verdict, count in counts.items():

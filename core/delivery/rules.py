@@ -95,6 +95,7 @@ _RECEIPTS = {
     Status.UNDELIVERED_PERMANENT,
     Status.OUTCOME_UNKNOWN,
 }
+FINAL = frozenset(_RECEIPTS)  # what became of a message that the provider took
 _ANSWERS = {Status.ACCEPTED, Status.REJECTED, Status.QUEUED, Status.IN_DOUBT, Status.DEAD}
 TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.QUEUED: frozenset(
@@ -132,6 +133,11 @@ class Verdict(StrEnum):
     PROVIDER_AWAY = "provider_away"  # proven not sent; the provider as a whole is at fault, no try is used
     NOT_CONFIGURED = "not_configured"  # proven not sent; credentials, sender or funds: a person must act
     IN_DOUBT = "in_doubt"  # the request went out and its answer is lost
+
+
+def secret_life(purpose: Purpose) -> timedelta:
+    """How long a text with a code or token may wait when its author does not say: a code's own life, or a day."""
+    return timedelta(minutes=10) if purpose == Purpose.OTP else timedelta(days=1)
 
 
 def lane(purpose: Purpose, channel: Channel) -> str:
@@ -202,3 +208,28 @@ UNHEARD_SECONDS = 86_400  # after the last look was due: a provider that is away
 def first_look(channel: Channel, known_as: str) -> float | None:
     """In how many seconds the provider is first asked; None when it cannot be. `known_as` is its id of what it took."""
     return LOOK_AGES[0] if channel == Channel.SMS and known_as else None
+
+
+def next_look(age: float) -> float | None:
+    """In how many seconds a message handed over `age` seconds ago is asked about again; None when that is over."""
+    return next((rung - age for rung in LOOK_AGES if rung > age), None)
+
+
+def not_asked(age: float, wait: float | None, *, chance: float | None = None) -> float | None:
+    """The same after a question that the provider could not answer: soon again, and no look is used up."""
+    if age >= LOOK_AGES[-1] + UNHEARD_SECONDS:
+        return None
+    spread = random.random() if chance is None else chance  # noqa: S311 - spreads load, guards nothing
+    shortest, longest = PROVIDER_AWAY_SECONDS
+    return max(wait or 0.0, shortest) + spread * (longest - shortest)
+
+
+# What becomes of a message in doubt (delivery.md 3.2): no rule sends it again but this one, and it does so once.
+RESEND_AFTER_SECONDS = 20  # after the call
+RESEND_WITHIN_SECONDS = 3_600  # a code older than that has been asked for anew
+DOUBT_SECONDS = LOOK_AGES[-1]
+
+
+def resends(purpose: Purpose) -> bool:
+    """Whether a message in doubt is sent once more without proof: a code that comes late, or twice, does no harm."""
+    return purpose == Purpose.OTP

@@ -1,7 +1,7 @@
 """Texts with a code or a token: encrypted while they wait, gone once they are sent.
 
 The keys are derived from SECRET_KEY, each for one use. After a change of SECRET_KEY what the old one has sealed is
-still read while that stands in SECRET_KEY_FALLBACKS. The database wipes what is sealed when a message is accepted or over
+still read while that stands in SECRET_KEY_FALLBACKS. The database wipes it when a message is accepted or over
 (migration 0005), and `forget` when its time has passed.
 """
 

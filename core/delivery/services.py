@@ -9,12 +9,14 @@ import hashlib
 import re
 import uuid
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import transaction
@@ -22,16 +24,26 @@ from django.db.models.functions import Now
 
 from core import clock, phones, sms_text
 from core.base.ids import new_id
-from core.delivery import dispatch, rules
-from core.delivery.models import OutboundMessage
+from core.base.registries import Severity
+from core.delivery import consent, dispatch, rules, sealing, templates
+from core.delivery.mail import File, checked_files
+from core.delivery.models import Attachment, Notification, OutboundMessage
 from core.delivery.rules import Channel, Purpose, Status
+from core.delivery.sealing import Content
+from core.delivery.templates import InForce, Written
 from core.delivery.windows import opening
-from core.errors import DomainError, InvalidInput
+from core.delivery.wording import ENGLISH, Template
+from core.errors import DomainError, InvalidInput, NotFound
 from core.jobs.services import task_named
 
 LONGEST_TITLE = 200
 LONGEST_KEY = 200
 LONGEST_ADDRESS = 254
+MOST_HINTS = 500  # of one call; the rest is found by the dispatch sweep
+EMAIL_PREFERRED, SMS_PREFERRED = "EMAIL", "SMS"
+# A text of the documented tasks that holds a code: nobody has said so, since they take any text.
+_CODE_WORD = re.compile(r"\b(?:code|pin|otp|password|passcode|token)\b", re.IGNORECASE)
+_CODE = re.compile(r"(?<![\d.,])\d{4,8}(?![\d.,]\d|\d)")
 _ENCODED_WORD = re.compile(r"=\?.*\?=")  # RFC 2047: mail programs read it as something else, line breaks included
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
@@ -54,6 +66,37 @@ class GatewayNotConfigured(DomainError):
     status = 503
 
 
+@dataclass(frozen=True)
+class Addressee:
+    """Whom a message is for, with an account or without. `prefers` is EMAIL, SMS, WHATSAPP or PHONE."""
+
+    phone: str = ""
+    email: str = ""
+    language: str = ENGLISH
+    prefers: str = SMS_PREFERRED
+    user_id: uuid.UUID | None = None
+
+
+@dataclass(frozen=True)
+class Told:
+    """The messages of one addressee. `no_contact`: there is no usable address; `noticed`: told in the application."""
+
+    messages: tuple[OutboundMessage, ...]
+    noticed: bool
+    no_contact: bool
+
+
+@dataclass(frozen=True)
+class Telling:
+    """One message to be written: `once` is its key without the channel."""
+
+    to: Addressee
+    values: Mapping[str, object]
+    once: str
+    subject: tuple[str, str] = ("", "")
+    not_after: datetime | None = None
+
+
 def queue_sms(
     phone: str,
     text: str,
@@ -66,19 +109,22 @@ def queue_sms(
     subject: tuple[str, str] = ("", ""),
     user_id: uuid.UUID | None = None,
     template: str = "",
+    secret: bool = False,
     hint: bool = True,
 ) -> OutboundMessage:
     """Write one SMS in the caller's transaction and have it sent after the commit.
 
-    A second call with the same `key` returns the message of the first and sends nothing. `hint=False` leaves telling a
-    worker to the caller, who delivers at once. Raises InvalidInput when the
-    number is not a Ghanaian mobile or the text is empty or too long; then nothing was written.
+    A second call with the same `key` returns the message of the first and sends nothing. What its recipient has
+    declined is written as `suppressed`, with the reason. `secret`: the text holds a code or token and is stored
+    encrypted until it is sent; without `not_after` it is good for ten minutes when its purpose is otp (which is always
+    secret), else for a day. `hint=False` leaves telling a worker to the caller, who delivers at once. Raises
+    InvalidInput when the number is not a Ghanaian mobile or the text is empty or too long; then nothing was written.
     """
     body, parts = checked_sms(text)
-    return _queue(
+    row = _row(
         channel=Channel.SMS,
         recipient=phones.normalise(phone),
-        body=body,
+        content=Content("", body, ""),
         parts=parts,
         purpose=purpose,
         key=key,
@@ -88,8 +134,9 @@ def queue_sms(
         subject=subject,
         user_id=user_id,
         template=template,
-        hint=hint,
+        secret=secret,
     )
+    return _write([row], hint=hint)[0]
 
 
 def queue_email(
@@ -105,19 +152,24 @@ def queue_email(
     subject: tuple[str, str] = ("", ""),
     user_id: uuid.UUID | None = None,
     template: str = "",
+    secret: bool = False,
+    files: Sequence[File] = (),
     hint: bool = True,
 ) -> OutboundMessage:
     """Write one e-mail in the caller's transaction and have it sent after the commit. As `queue_sms`.
 
-    An address that cannot be one gives a message that is `suppressed` with the reason, and is not sent.
+    An address that cannot be one gives a message that is `suppressed` with the reason, and is not sent. With
+    `template`, the name of what is told, it goes out as a page of the base template, of which `html` is the inside;
+    without, `html` goes out as it is. `files` are at most 10 MB in all.
     """
     recipient, problem = checked_address(address)
-    return _queue(
+    attachments = checked_files(files)
+    if attachments and (secret or purpose == Purpose.OTP):
+        raise InvalidInput("A secret e-mail takes no files, which are stored in clear. Send a link to them.")
+    row = _row(
         channel=Channel.EMAIL,
         recipient=recipient,
-        title=checked_title(title),
-        body=checked_text(text, "The e-mail's text"),
-        html=html,
+        content=Content(checked_title(title), checked_text(text, "The e-mail's text"), html),
         purpose=purpose,
         key=key,
         any_hour=True,
@@ -126,16 +178,126 @@ def queue_email(
         subject=subject,
         user_id=user_id,
         template=template,
+        secret=secret,
         problem=problem,
-        hint=hint,
+    )
+    return _write([row], hint=hint, attachments=attachments)[0]
+
+
+def addressee(user_id: uuid.UUID) -> Addressee:
+    """A person with an account. Raises NotFound."""
+    user = get_user_model().objects.filter(pk=user_id).first()
+    if user is None:
+        raise NotFound(f"There is no person {user_id}.")
+    return Addressee(user.phone, user.email, user.language, user.preferred_contact_method, user.pk)
+
+
+def queue_templated(
+    template: str,
+    *,
+    to: Addressee,
+    values: Mapping[str, object],
+    once: str,
+    subject: tuple[str, str] = ("", ""),
+    not_after: datetime | None = None,
+    serious: bool = False,
+) -> Told:
+    """Tell one person what a template says, in their language and by the channels of its purpose (domain.md 4.6.3).
+
+    `once` says what is told: a second call with it sends nothing. `serious` adds an SMS to a security or admin e-mail.
+    A person with an account is told in the application too, unless the text is secret. Raises NotFound for an unknown
+    template and InvalidInput for values that do not fit it; then nothing was written.
+    """
+    return queue_templated_all(template, [Telling(to, values, once, subject, not_after)], serious=serious)[0]
+
+
+@transaction.atomic
+def queue_templated_all(template: str, tellings: Sequence[Telling], *, serious: bool = False) -> list[Told]:
+    """As `queue_templated` for many people, in a fixed number of statements."""
+    found = templates.in_force(template, {telling.to.language for telling in tellings})
+    policy = templates.plain_letters()
+    rows: list[OutboundMessage] = []
+    notices: dict[int, Notification] = {}
+    mine: list[list[int]] = []
+    for number, telling in enumerate(tellings):
+        words = found[telling.to.language]
+        written = templates.fill(words, telling.values, plain_letters=policy)
+        places = []
+        for channel in _channels(words.template, telling.to, serious=serious):
+            places.append(len(rows))
+            rows.append(_templated(words, written, telling, channel))
+        mine.append(places)
+        if telling.to.user_id and not words.template.secret:
+            notices[number] = _notice(words, written, telling, telling.to.user_id)
+    stored = _write(rows, hint=True)
+    Notification.objects.bulk_create(notices.values(), ignore_conflicts=True)
+    return [
+        Told(tuple(stored[place] for place in places), number in notices, no_contact=not places)
+        for number, places in enumerate(mine)
+    ]
+
+
+def _channels(template: Template, to: Addressee, *, serious: bool) -> list[Channel]:
+    """By which channels a person is told; none when there is no usable address."""
+    sms = [Channel.SMS] if to.phone and template.sms else []
+    email = [Channel.EMAIL] if to.email and not checked_address(to.email)[1] else []
+    if template.purpose in (Purpose.OTP, Purpose.BULK):
+        return sms
+    if template.purpose == Purpose.REPORT:
+        return email
+    if template.purpose in (Purpose.SECURITY, Purpose.ADMIN):
+        return email + sms if serious else email or sms
+    if to.user_id is None:
+        return sms + email
+    return email or sms if to.prefers == EMAIL_PREFERRED else sms or email
+
+
+def _templated(found: InForce, written: Written, telling: Telling, channel: Channel) -> OutboundMessage:
+    template, to = found.template, telling.to
+    if channel == Channel.SMS:
+        text, parts = checked_sms(written.sms)
+        recipient, content = phones.normalise(to.phone), Content("", text, "")
+    else:
+        text, parts = checked_text(written.text, "The e-mail's text"), 1
+        recipient, content = checked_address(to.email)[0], Content(checked_title(written.title), text, written.html)
+    row = _row(
+        channel=channel,
+        recipient=recipient,
+        content=content,
+        parts=parts,
+        purpose=template.purpose,
+        key=f"{telling.once}:{channel}",
+        any_hour=channel == Channel.EMAIL,
+        not_before=None,
+        not_after=telling.not_after,
+        subject=telling.subject,
+        user_id=to.user_id,
+        template=template.key,
+        secret=template.secret,
+    )
+    row.language, row.template_version = found.language, found.version
+    return row
+
+
+def _notice(found: InForce, written: Written, telling: Telling, user_id: uuid.UUID) -> Notification:
+    return Notification(
+        user_id=user_id,
+        kind=found.template.key[:50],
+        severity=Severity.INFO.value,
+        title=written.title,
+        text=written.text,
+        subject_type=telling.subject[0],
+        subject_id=telling.subject[1],
+        idempotency_key=telling.once,
+        created_at=Now(),
     )
 
 
-def _queue(
+def _row(
     *,
     channel: Channel,
     recipient: str,
-    body: str,
+    content: Content,
     purpose: Purpose,
     key: str,
     any_hour: bool,
@@ -144,13 +306,15 @@ def _queue(
     subject: tuple[str, str],
     user_id: uuid.UUID | None,
     template: str,
-    hint: bool,
-    title: str = "",
-    html: str = "",
+    secret: bool,
     parts: int = 1,
     problem: str = "",
 ) -> OutboundMessage:
+    """A message that is not written yet."""
     checked_key(key)
+    secret = secret or purpose == Purpose.OTP
+    if secret and purpose == Purpose.BULK:
+        raise InvalidInput("A text with a code or token does not go to many. Send it to each, with another purpose.")
     now = clock.now()
     leaves = opening(purpose, channel, max(now, not_before or now), any_hour=any_hour)
     waits = Status.HELD if leaves > now else Status.QUEUED
@@ -164,10 +328,10 @@ def _queue(
         purpose=purpose.value,
         lane=rules.lane(purpose, channel),
         recipient=recipient,
-        title=title,
-        body=body,
-        html=html,
-        body_hash=hashed(body),
+        title="" if secret else content.title,
+        body=None if secret else content.text,
+        html="" if secret else content.html,
+        body_hash=sealing.keyed_hash(content.text) if secret else hashed(content.text),
         parts=parts,
         any_hour=any_hour,
         user_id=user_id,
@@ -175,19 +339,47 @@ def _queue(
         subject_id=subject[1],
         template=template,
         not_before=not_before,
-        not_after=not_after,
-        status=(Status.SUPPRESSED if problem else waits).value,
-        error=problem,
-        due_at=None if problem else due_at,
-        ring_at=None if problem else ring_at,
+        not_after=not_after or (now + rules.secret_life(purpose) if secret else None),
+        status=waits.value,
+        due_at=due_at,
+        ring_at=ring_at,
         created_at=Now(),
         request_id=str(structlog.contextvars.get_contextvars().get("request_id", ""))[:64],
     )
-    OutboundMessage.objects.bulk_create([message], ignore_conflicts=True)
-    stored = OutboundMessage.objects.get(idempotency_key=key)
-    if hint and stored.pk == message.pk and stored.status == Status.QUEUED:
+    if secret:
+        message.sealed = sealing.seal(message.pk, content)
+    if problem:
+        _suppress(message, problem)
+    return message
+
+
+def _suppress(message: OutboundMessage, problem: str) -> None:
+    message.status, message.error = Status.SUPPRESSED.value, problem
+    message.due_at = message.ring_at = message.sealed = None
+
+
+def _write(
+    rows: Sequence[OutboundMessage], *, hint: bool, attachments: Sequence[Attachment] = ()
+) -> list[OutboundMessage]:
+    """Write these messages and return what is stored under their keys, in their order."""
+    findings = consent.look([row for row in rows if row.status != Status.SUPPRESSED])
+    for row in rows:
+        finding = findings.get(row.pk, consent.NOTHING)
+        row.bypassed = finding.bypassed
+        if finding.problem:
+            _suppress(row, finding.problem)
+    OutboundMessage.objects.bulk_create(rows, ignore_conflicts=True)
+    found = OutboundMessage.objects.in_bulk([row.idempotency_key for row in rows], field_name="idempotency_key")
+    stored = [found[row.idempotency_key] for row in rows]
+    written = [message for message, row in zip(stored, rows, strict=True) if message.pk == row.pk]
+    if attachments and written:
+        for attachment in attachments:
+            attachment.message = written[0]
+        Attachment.objects.bulk_create(attachments)
+    if hint:
         # told to a worker on commit; if Redis does not hear it, the dispatch sweep finds the row
-        task_named("core.tasks.deliver_message").apply_async((str(stored.pk),), queue=stored.lane)
+        for message in [message for message in written if message.status == Status.QUEUED][:MOST_HINTS]:
+            task_named("core.tasks.deliver_message").apply_async((str(message.pk),), queue=message.lane)
     return stored
 
 
@@ -259,6 +451,11 @@ def checked_address(address: object) -> tuple[str, str]:
     return stored, ""
 
 
+def holds_a_code(text: object) -> bool:
+    """Whether a text seems to hold a code or password, and so is better kept sealed."""
+    return isinstance(text, str) and bool(_CODE_WORD.search(text) and _CODE.search(text))
+
+
 def hashed(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -272,7 +469,15 @@ def send_sms_now(*, phone: str, text: str, key: str, purpose: str | None) -> dic
     Without a purpose it is a service message sent at any hour. Repeating it with the same key never sends again.
     """
     kind = checked_purpose(purpose) if purpose is not None else Purpose.SERVICE
-    message = queue_sms(phone, text, purpose=kind, key=f"sms:{key}", any_hour=purpose is None, hint=False)
+    message = queue_sms(
+        phone,
+        text,
+        purpose=kind,
+        key=f"sms:{key}",
+        any_hour=purpose is None,
+        secret=kind != Purpose.BULK and holds_a_code(text),
+        hint=False,
+    )
     dispatch.deliver(message.pk)
     message.refresh_from_db()
     return {"status": told(message), "message_id": str(message.pk)}
@@ -298,6 +503,7 @@ def send_emails_now(*, title: str, text: str, addresses: object, html: str | Non
                 html=checked_html,
                 purpose=Purpose.SERVICE,
                 key=f"email:{key}:{hashed(address)[:32]}",
+                secret=holds_a_code(text),
                 hint=False,
             )
             for address in listed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import smtplib
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
@@ -14,21 +14,39 @@ from email.utils import format_datetime, parseaddr
 from django.conf import settings
 
 from core.delivery.gateways import Answer
-from core.delivery.rules import Verdict
+from core.delivery.rules import SuppressionReason, Verdict
 
 _TEMPORARY = range(400, 500)
 _FINAL = range(500, 600)
 _GO_AHEAD = 354
+_NO_MAILBOX = 550
+_ENHANCED = re.compile(rb"\s*([245]\.\d{1,3}\.\d{1,3})\b")  # RFC 3463
+# Addresses that do not exist or are switched off; a full mailbox or a policy may be over tomorrow.
+DEAD_ADDRESS = re.compile(r"5\.1\.(?:1|2|3|6|10)|5\.2\.1")
+
+
+@dataclass(frozen=True)
+class Enclosure:
+    """A file that goes with a mail."""
+
+    name: str
+    content_type: str
+    content: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
 class Mail:
-    recipient: str
-    title: str
-    text: str
-    html: str
+    """One mail to one address. `stop` is the link to get no more of them, `bounces_to` the envelope's sender."""
+
+    recipient: str = field(repr=False)
+    title: str = field(repr=False)
+    text: str = field(repr=False)
+    html: str = field(repr=False)
     reference: str
     written_at: datetime
+    stop: str = field(default="", repr=False)
+    bounces_to: str = ""
+    files: tuple[Enclosure, ...] = ()
 
 
 class Smtp:
@@ -54,7 +72,7 @@ class Smtp:
         except (smtplib.SMTPException, ssl.SSLError, OSError) as error:
             return Answer(Verdict.PROVIDER_AWAY, reason=f"SMTP: not reached ({type(error).__name__})")
         try:
-            return self._hand_over(connection, mail.recipient, str(message["Message-ID"]), content)
+            return self._hand_over(connection, mail, str(message["Message-ID"]), content)
         finally:
             connection.close()
 
@@ -78,19 +96,22 @@ class Smtp:
         return connection
 
     def _hand_over(  # noqa: PLR0911 - one return per answer of the dialogue, in its order
-        self, connection: smtplib.SMTP, recipient: str, message_id: str, content: bytes
+        self, connection: smtplib.SMTP, mail: Mail, message_id: str, content: bytes
     ) -> Answer:
         data_began = False
         try:
-            code, _ = connection.mail(parseaddr(settings.DEFAULT_FROM_EMAIL)[1])
+            code, _ = connection.mail(mail.bounces_to or parseaddr(settings.DEFAULT_FROM_EMAIL)[1])
             if not _accepted(code):
                 verdict = _refusal(code)
                 if verdict == Verdict.REFUSED:
                     verdict = Verdict.NOT_CONFIGURED  # it is our sender that is refused
-                return _answer(verdict, "sender not accepted. Check DEFAULT_FROM_EMAIL", code)
-            code, _ = connection.rcpt(recipient)
+                name = "EMAIL_BOUNCE_ADDRESS" if mail.bounces_to else "DEFAULT_FROM_EMAIL"
+                return _answer(verdict, f"sender not accepted. Check {name}", code)
+            code, words = connection.rcpt(mail.recipient)
             if not _accepted(code):
-                return _answer(_refusal(code), "recipient not accepted", code)
+                return replace(
+                    _answer(_refusal(code), "recipient not accepted", code), suppress=_suppressed(code, words)
+                )
             code, _ = connection.docmd("DATA")
             if code != _GO_AHEAD:
                 return _answer(_refusal(code), "message not accepted", code)
@@ -119,9 +140,15 @@ def compose(mail: Mail) -> EmailMessage:
     domain = parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2] or "localhost"
     message["Message-ID"] = f"<{mail.reference}@{domain}>"
     message["Auto-Submitted"] = "auto-generated"
+    if mail.stop:  # RFC 2369 and 8058: mail programs show a button of their own
+        message["List-Unsubscribe"] = f"<{mail.stop}>"
+        message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     message.set_content(mail.text)
     if mail.html:
         message.add_alternative(mail.html, subtype="html")
+    for file in mail.files:
+        main, _, sub = file.content_type.partition("/")
+        message.add_attachment(file.content, maintype=main, subtype=sub, filename=file.name)
     return message
 
 
@@ -132,6 +159,13 @@ def _accepted(code: int) -> bool:
 def _refusal(code: int, otherwise: Verdict = Verdict.PROVIDER_AWAY) -> Verdict:
     """4xx: later. 5xx: never. What is no answer to a mail at all leaves open what became of it."""
     return Verdict.TRY_LATER if code in _TEMPORARY else Verdict.REFUSED if code in _FINAL else otherwise
+
+
+def _suppressed(code: int, words: bytes) -> SuppressionReason | None:
+    """Whether a refused recipient is one that does not exist: by the enhanced code, else by 550."""
+    enhanced = _ENHANCED.match(words)
+    dead = bool(DEAD_ADDRESS.fullmatch(enhanced[1].decode())) if enhanced else code == _NO_MAILBOX
+    return SuppressionReason.BOUNCED if dead else None
 
 
 def _answer(verdict: Verdict, reason: str, code: int) -> Answer:
