@@ -7,6 +7,7 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView, TemplateView
 
+from core.delivery import unsubscribe
 from core.health import views as health
 
 SANDBOX = f"http://127.0.0.1:{settings.SANDBOX_HTTP_PORT}/" if settings.DEVELOPMENT else ""
@@ -16,6 +17,7 @@ urlpatterns = [
     path("api/v1/", include("core.api.urls")),
     path("admin/", admin.site.urls),
     path("favicon.ico", RedirectView.as_view(url=f"/{settings.STATIC_URL.strip('/')}/core/icon.svg")),
+    path("m/<str:token>", unsubscribe.page, name="opt_out"),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
 ]

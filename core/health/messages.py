@@ -12,6 +12,7 @@ SWEEP_DOES = {
     "schedule": "takes over what operators change in the schedule",
     "unknown": "ends tasks that are no longer part of the system",
     "dispatch": "sends SMS and e-mails that are due and were not taken by a worker",
+    "sealed": "wipes codes that were not sent before their time was over",
     "heartbeat": "notes that workers are alive",
     "watch": "notices what has stopped",
 }
