@@ -181,6 +181,7 @@ class OutboundMessage(models.Model):
             models.Index(
                 fields=["not_after"], condition=Q(due_at__isnull=False, not_after__isnull=False), name="message_ends"
             ),
+            models.Index(fields=["lane", "due_at"], condition=Q(status="held"), name="message_held"),
             models.Index(fields=["lease_until"], condition=Q(lease_until__isnull=False), name="message_taken"),
             models.Index(fields=["subject_type", "subject_id"], condition=~Q(subject_id=""), name="message_subject"),
             models.Index(fields=["campaign", "status"], condition=Q(campaign__isnull=False), name="message_campaign"),
