@@ -12,7 +12,7 @@ from celery import shared_task
 
 from core import clock
 from core.base.retention import cleanup
-from core.delivery import campaigns, dispatch, notices, services
+from core.delivery import campaigns, dispatch, notices, receipts, services
 from core.health import metrics, report
 from core.jobs import retention
 from core.jobs.task import HandBack, LedgerTask
@@ -92,6 +92,15 @@ def dispatch_bulk() -> None:
     _, more = dispatch.dispatch_bulk(seconds=SLICE_SECONDS)
     if more:
         dispatch.go_on_with_bulk()
+
+
+@shared_task(base=LedgerTask, in_ledger=False, ignore_result=True, lane="bulk")
+def poll_receipts() -> None:
+    """Ask the SMS provider for a short while what became of the messages that are due for it, and store what it says.
+
+    Harmless when doubled or lost: the rows decide who asks, the sweep asks again.
+    """
+    receipts.run_slice(seconds=SLICE_SECONDS)
 
 
 @shared_task(base=LedgerTask, in_ledger=False, ignore_result=True)

@@ -34,6 +34,14 @@ class Rule:
     blank: str = ""
 
 
+UNMATCHED_RECEIPTS = Rule(
+    "unmatched_receipts",
+    table="delivery_deliveryreceipt",
+    keep=1,
+    when="message_id IS NULL AND received_at < %(before)s",
+    by="core.delivery.receipts.settle_unmatched",
+    why="a receipt may come before we know its message's id, but not a day before",
+)
 RULES = (
     Rule(
         "runs",
@@ -105,6 +113,7 @@ RULES = (
         by=WEEKLY,
         why="the trail of a message, as long as its text; the database refuses to remove a younger one",
     ),
+    UNMATCHED_RECEIPTS,
     Rule(
         "receipts",
         table="delivery_deliveryreceipt",
