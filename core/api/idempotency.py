@@ -17,6 +17,7 @@ from django.db import OperationalError, connection, transaction
 from psycopg.errors import LockNotAvailable
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.utils.encoders import JSONEncoder
 
 from core.api.models import IdempotentRequest
 from core.base.ids import new_id
@@ -57,7 +58,7 @@ def idempotent(handler: Handler) -> Handler:
                 return _again(user_id, key, fingerprint)
             answer = handler(view, request, *args, **kwargs)
             row = IdempotentRequest.objects.filter(user=user_id, key=key)
-            row.update(status=answer.status_code, answer=answer.data)
+            row.update(status=answer.status_code, answer=json.dumps(answer.data, cls=JSONEncoder))
             return answer
 
     once.is_idempotent = True  # type: ignore[attr-defined]
@@ -98,8 +99,8 @@ def _claim(user_id: uuid.UUID, key: str, fingerprint: str) -> bool:
                 values,
             )
             cursor.execute(
-                "INSERT INTO api_idempotentrequest (id, user_id, key, fingerprint, status, created_at)"
-                " VALUES (%(id)s, %(user)s, %(key)s, %(fingerprint)s, 0, statement_timestamp())"
+                "INSERT INTO api_idempotentrequest (id, user_id, key, fingerprint, status, answer, created_at)"
+                " VALUES (%(id)s, %(user)s, %(key)s, %(fingerprint)s, 0, '', statement_timestamp())"
                 " ON CONFLICT (user_id, key) DO NOTHING",
                 values,
             )
@@ -116,4 +117,4 @@ def _again(user_id: uuid.UUID, key: str, fingerprint: str) -> Response:
     row = IdempotentRequest.objects.get(user=user_id, key=key)
     if row.fingerprint != fingerprint:
         raise KeyUsedOtherwise(f"This {HEADER} belongs to another request. Use a new one for each thing you ask for.")
-    return Response(row.answer, status=row.status, headers={REPLAYED: "true"})
+    return Response(json.loads(row.answer), status=row.status, headers={REPLAYED: "true"})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.db import models
-from rest_framework.utils.encoders import JSONEncoder
 
 from core.base.ids import new_id
 
@@ -17,7 +16,7 @@ class IdempotentRequest(models.Model):
     key = models.CharField(max_length=200)
     fingerprint = models.CharField(max_length=64, help_text="of method, address and body")
     status = models.PositiveSmallIntegerField(default=0)
-    answer = models.JSONField(null=True, encoder=JSONEncoder)
+    answer = models.TextField(default="", help_text="JSON, in the order it was given")
     created_at = models.DateTimeField()
 
     class Meta:

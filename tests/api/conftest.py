@@ -1,0 +1,45 @@
+"""People at their places, clients that are signed in as them, and limits that no test meets by chance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.test import Client
+
+from accounts.models import Constituency, User
+from accounts.rules import Role
+from core.api import throttles
+from tests.factories import UserFactory
+
+API = "/api/v1"
+SignIn = Callable[..., Client]
+
+
+@pytest.fixture(autouse=True)
+def wide_limits(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.API_LIMITS = dict.fromkeys(settings.API_LIMITS, 1_000_000)
+    monkeypatch.setattr(throttles.counts, "away_until", 0.0)
+
+
+def living_in(code: str, role: str = Role.FARMER, **fields: Any) -> User:
+    return UserFactory.create(role=role, constituency=Constituency.objects.get(code=code), **fields)
+
+
+@pytest.fixture
+def sign_in() -> SignIn:
+    """sign_in(user) answers a client; it raises nothing itself, so that a 500 is seen as one."""
+
+    def as_one(user: User, **options: Any) -> Client:
+        client = Client(raise_request_exception=False, **options)
+        client.force_login(user)
+        return client
+
+    return as_one
+
+
+@pytest.fixture
+def head(db: None) -> User:
+    return UserFactory.create(role=Role.NATIONAL_ADMIN)
