@@ -21,6 +21,7 @@ from kombu.utils.json import dumps, loads
 from psycopg.errors import LockNotAvailable
 
 from core.errors import InvalidInput
+from core.jobs.prepared import fetch_one
 from core.jobs.rules import (
     LEASE_SECONDS,
     MAX_ATTEMPTS,
@@ -183,6 +184,9 @@ def insert(asks: Sequence[Ask]) -> set[uuid.UUID]:
     sql, parameters = _insert_one(asks[0]) if len(asks) == 1 else _insert_many(asks)
 
     def statement() -> set[uuid.UUID]:
+        if len(asks) == 1:
+            row = fetch_one(sql, parameters)
+            return {row[0]} if row else set()
         with connection.cursor() as cursor:
             cursor.execute(sql, parameters)
             return {row[0] for row in cursor.fetchall()}
@@ -258,11 +262,10 @@ def claim(run_id: uuid.UUID, worker: str) -> Claim | None:
     """
 
     def statement() -> tuple[Any, ...] | None:
+        if row := fetch_one(_CLAIM_PLAIN, parameters):
+            return row
         with connection.cursor() as cursor:
-            cursor.execute(_CLAIM_PLAIN, parameters)
-            row: tuple[Any, ...] | None = cursor.fetchone()
-            if row is None:
-                row = _claim_any(cursor, parameters)
+            row = _claim_any(cursor, parameters)
             if row is None:
                 cursor.execute(_ALREADY_RUNNING, [run_id])
             return row
@@ -324,18 +327,13 @@ def _change(claim: Claim, assignments: str, parameters: Sequence[Any]) -> State 
     written.
     """
 
-    def statement() -> State | None:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f"UPDATE jobs_taskrun SET {assignments}, lease_until = NULL "  # noqa: S608 - constants only
-                # running runs have a lease; asked by state, PostgreSQL would walk the index of leases
-                "WHERE id = %s AND fence = %s AND lease_until IS NOT NULL RETURNING state",
-                [*parameters, claim.id, claim.fence],
-            )
-            row = cursor.fetchone()
-            return State(row[0]) if row else None
-
-    return surviving(statement)
+    # running runs have a lease; asked by state, PostgreSQL would walk the index of leases
+    statement = (
+        f"UPDATE jobs_taskrun SET {assignments}, lease_until = NULL"  # noqa: S608 - constants only
+        " WHERE id = %s AND fence = %s AND lease_until IS NOT NULL RETURNING state"
+    )
+    row = surviving(lambda: fetch_one(statement, [*parameters, claim.id, claim.fence]))
+    return State(row[0]) if row else None
 
 
 def finish(

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import structlog
@@ -344,7 +345,7 @@ class LedgerTask(DjangoTask[Any, Any]):
 
         from core.jobs import runs
 
-        if claim.attempts > (claim.max_attempts or sys.maxsize):
+        if claim.max_attempts and claim.attempts > claim.max_attempts:
             lost, text = runs.last_error(claim)
             raise TimeLimitExceeded(text) if lost == TimeLimitExceeded.__name__ else WorkerLost(text)
         self._check_fit(claim)
@@ -464,9 +465,13 @@ class LedgerTask(DjangoTask[Any, Any]):
 
         bell.ring([runs.bell_of(claim.id, self.name, claim.queue, claim.options)])
 
+    @cache  # noqa: B019 - a task lives as long as its process
+    def signature_of_run(self) -> inspect.Signature:
+        return inspect.signature(self.run)
+
     def _check_fit(self, claim: Claim) -> None:
         try:
-            inspect.signature(self.run).bind(*claim.args, **claim.kwargs)
+            self.signature_of_run().bind(*claim.args, **claim.kwargs)
         except TypeError as error:
             raise ArgumentsDoNotFit(
                 f"The stored arguments do not fit {self.name} ({error}). Ask for it again with its present arguments."
@@ -475,7 +480,7 @@ class LedgerTask(DjangoTask[Any, Any]):
     def _masked(self, claim: Claim) -> tuple[str, str]:
         from core.jobs.runs import to_json
 
-        names = list(inspect.signature(self.run).parameters)
+        names = list(self.signature_of_run().parameters)
         args = [MASK if name in self.personal else arg for name, arg in zip(names, claim.args, strict=False)]
         kwargs = {name: MASK if name in self.personal else arg for name, arg in claim.kwargs.items()}
         return to_json(args, "args"), to_json(kwargs, "kwargs")
