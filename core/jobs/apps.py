@@ -17,6 +17,7 @@ class JobsConfig(AppConfig):
         from core.jobs import kombu_guard, occurrences, relay, request, sweeper
 
         kombu_guard.install()
+        signals.worker_init.connect(kombu_guard.spare, weak=False)
         sweeper.register("relay", every_seconds=relay.EVERY_SECONDS, run=relay.sweep)
         sweeper.register("processes", every_seconds=request.EVERY_SECONDS, run=request.sweep, at_end=request.sweep)
         sweeper.register(
