@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
 
@@ -100,8 +99,7 @@ def _write(notice: Notice, person: Recipient, key: str, template: str) -> list[O
     }
     written = []
     if person.email:
-        text = f"{notice.text}\n\n-- \nYEA Poultry Management System, {settings.BASE_URL}\n"
-        written.append(services.queue_email(person.email, notice.title, text, key=f"{key}:email", **about))
+        written.append(services.queue_email(person.email, notice.title, notice.text, key=f"{key}:email", **about))
     if notice.severity == Severity.CRITICAL and person.phone:
         sms = f"{notice.title}. More in your e-mail and in the application."
         written.append(services.queue_sms(person.phone, sms, key=f"{key}:sms", **about))
