@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import logging.config
+import re
 from typing import Any
 
 import structlog
 
 from core.redact import redact
+
+_SECRET_PATHS = re.compile(r"(/hooks/[a-z]+/[a-z]+/)[^\s/?\"']+")  # whose last part is a token
 
 
 def redact_values(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
@@ -23,7 +26,8 @@ def _masked(value: Any) -> Any:
         return {_masked(name): _masked(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_masked(inner) for inner in value]
-    text = redact(str(value)).encode(errors="backslashreplace").decode()  # half a character cannot be written out
+    text = _SECRET_PATHS.sub(r"\1***", redact(str(value)))
+    text = text.encode(errors="backslashreplace").decode()  # half a character cannot be written out
     return value if isinstance(value, int) and text == str(value) else text
 
 

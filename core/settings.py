@@ -236,6 +236,12 @@ HUBTEL_SENDER = env.require(
     lambda sender: sender.isascii() and sender.isalnum() and len(sender) <= 11,  # noqa: PLR2004
     "set it to the approved sender name: 1 to 11 letters and digits",
 )
+HUBTEL_RECEIPT_TOKEN = env.require(
+    "HUBTEL_RECEIPT_TOKEN",
+    env.text("HUBTEL_RECEIPT_TOKEN"),
+    lambda token: bool(re.fullmatch(r"([0-9A-Za-z_-]{32,})?", token)),
+    "set it to 32 or more random letters and digits, or leave it empty so that nothing is pushed",
+)
 HUBTEL_TIMEOUT_SECONDS = env.number("HUBTEL_TIMEOUT_SECONDS", 10, minimum=1, maximum=30)
 SMS_MAX_PARTS = env.number("SMS_MAX_PARTS", 6, minimum=1, maximum=10)
 SENDING_WINDOWS = not DEVELOPMENT  # domain.md 4.6.3: open all day in development

@@ -7,7 +7,7 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView, TemplateView
 
-from core.delivery import unsubscribe
+from core.delivery import hooks, unsubscribe
 from core.health import views as health
 
 SANDBOX = f"http://127.0.0.1:{settings.SANDBOX_HTTP_PORT}/" if settings.DEVELOPMENT else ""
@@ -18,6 +18,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("favicon.ico", RedirectView.as_view(url=f"/{settings.STATIC_URL.strip('/')}/core/icon.svg")),
     path("m/<str:token>", unsubscribe.page, name="opt_out"),
+    path("hooks/hubtel/receipts/<str:token>", hooks.hubtel_receipts),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
 ]
