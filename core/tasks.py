@@ -57,7 +57,10 @@ def process_bulk_sms(
 ) -> dict[str, Any]:
     """Store a campaign and write its messages. Returns `campaign_id`, `accepted_for_sending`, `duplicates`, `invalid`.
 
-    Works in short slices and goes on where it was, also after a crash. Safe to repeat: unique (campaign, phone).
+    `status` is 'ok' when every message is written; 'held' for a draft, a paused campaign and one that waits after its
+    seeds, 'skipped' for a cancelled one, each with the `reason`. Whatever the state, what waits in the outbox is brought
+    into line with it. Works in short slices and goes on where it was, also after a crash. Safe to repeat: unique
+    (campaign, phone).
     """
     if campaign_id is None:
         campaign, given = campaigns.start(uuid.UUID(_run_id(self)), phones, message, batch_size=batch_size), phones
@@ -68,13 +71,7 @@ def process_bulk_sms(
     progress = campaigns.work(campaign, given, batch_size=batch_size, seconds=seconds)
     if not progress.done:
         raise HandBack
-    return {
-        "status": "ok",
-        "campaign_id": str(campaign.pk),
-        "accepted_for_sending": progress.campaign.accepted,
-        "duplicates": progress.campaign.duplicates,
-        "invalid": progress.campaign.invalid,
-    }
+    return progress.result()
 
 
 @shared_task(base=LedgerTask, in_ledger=False, ignore_result=True)

@@ -41,6 +41,8 @@ def one_step(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Progress]:
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(campaigns, "STORE_CHUNK", 7)
+    monkeypatch.setattr(campaigns, "WRITE_CHUNK", 5)
+    monkeypatch.setattr(campaigns, "WRITTEN_AT_ONCE", 4)
 
 
 def start(numbers: list[Any]) -> Campaign:
@@ -85,7 +87,8 @@ def test_one_step_at_a_time_gives_the_same_as_one_go(one_step: Callable[..., Pro
     assert {7, 14, 21, 28, 35, 40} <= seen
     assert steps >= 6 + 30 // 4
     assert OutboundMessage.objects.count() == 30
-    assert Campaign.objects.get().status == "done"
+    campaign = Campaign.objects.get()
+    assert (campaign.status, campaign.complete, campaign.written) == ("running", True, 30)
 
 
 @pytest.mark.parametrize("step", ["_store_some", "_write_some"])
@@ -122,6 +125,7 @@ def test_a_run_that_is_repeated_when_it_is_done_adds_nothing(sandbox: Sandbox) -
         check_all_there()
         dispatch.dispatch_bulk(seconds=10)
     assert sandbox.total() == 30
+    assert Campaign.objects.get().status == "done"
 
 
 def test_a_slice_without_time_says_that_it_is_not_done() -> None:
@@ -129,6 +133,7 @@ def test_a_slice_without_time_says_that_it_is_not_done() -> None:
     assert campaigns.work(start(numbers), numbers, batch_size=4, seconds=0).done is False
 
 
+@pytest.mark.usefixtures("small_chunks")
 def test_a_campaign_that_is_paused_meanwhile_stops_writing_and_goes_on_later(one_step: Callable[..., Progress]) -> None:
     numbers = phones(20)
     for _ in range(4):
@@ -136,11 +141,14 @@ def test_a_campaign_that_is_paused_meanwhile_stops_writing_and_goes_on_later(one
     written = OutboundMessage.objects.count()
     assert 0 < written < 20
     Campaign.objects.update(status="paused")
-    campaigns.work(start(numbers), numbers, batch_size=4, seconds=60)
+    told = campaigns.work(start(numbers), numbers, batch_size=4, seconds=60).result()
+    assert (told["status"], told["reason"], told["accepted_for_sending"]) == ("held", "campaign paused", 20)
     assert (OutboundMessage.objects.count(), Campaign.objects.get().status) == (written, "paused")
+    assert set(OutboundMessage.objects.values_list("status", "error")) == {("held", "campaign paused")}
     Campaign.objects.update(status="running")
-    assert campaigns.work(start(numbers), numbers, batch_size=4, seconds=60).done
-    assert (OutboundMessage.objects.count(), Campaign.objects.get().status) == (20, "done")
+    assert campaigns.work(start(numbers), numbers, batch_size=4, seconds=60).result()["status"] == "ok"
+    assert (OutboundMessage.objects.count(), Campaign.objects.get().status) == (20, "running")
+    assert set(OutboundMessage.objects.values_list("status", "error")) == {("queued", "")}
 
 
 def test_ten_thousand_numbers_are_written_within_seconds() -> None:
@@ -170,7 +178,7 @@ def test_two_runs_of_one_campaign_at_once_write_each_number_once() -> None:
         pass
     check_all_there()
     assert campaigns.work(start(numbers), numbers, batch_size=4, seconds=60).done
-    assert Campaign.objects.get().status == "done"
+    assert Campaign.objects.get().written == 30
 
 
 @pytest.mark.django_db(transaction=True)
@@ -183,6 +191,11 @@ def test_a_campaign_is_not_done_while_another_run_holds_some_of_its_recipients()
         assert len(held) == 5
         with meanwhile(lambda: campaigns.work(start(numbers), numbers, batch_size=50, seconds=20)):
             pass
-    assert (OutboundMessage.objects.count(), Campaign.objects.get().status) == (15, "running")
+    assert OutboundMessage.objects.update(status="suppressed", due_at=None, ring_at=None) == 15
+    assert campaigns.finish() == 0, "five have no message yet"
     assert campaigns.work(start(numbers), numbers, batch_size=50, seconds=20).done
-    assert (OutboundMessage.objects.count(), Campaign.objects.get().status) == (20, "done")
+    assert OutboundMessage.objects.count() == 20
+    assert campaigns.finish() == 0, "five have not left"
+    OutboundMessage.objects.filter(status="queued").update(status="suppressed", due_at=None, ring_at=None)
+    assert campaigns.finish() == 1
+    assert Campaign.objects.get().status == "done"

@@ -15,7 +15,7 @@ from celery.app.trace import build_tracer
 from django.conf import LazySettings
 
 from core import clock, tasks
-from core.delivery import dispatch
+from core.delivery import campaigns, dispatch
 from core.delivery.models import Campaign, CampaignRecipient, OutboundMessage
 from core.delivery.services import AnswerInDoubt, GatewayNotConfigured, MessageRefused
 from core.errors import DomainError, InvalidInput, NotFound
@@ -369,7 +369,7 @@ def test_good_numbers_go_and_refused_ones_are_told_with_the_reason(sandbox: Sand
         "duplicates": 1,
         "invalid": 6,
     }
-    assert campaign.status == "done"
+    assert (campaign.status, campaign.complete) == ("running", True)
     recipients = CampaignRecipient.objects.filter(campaign=campaign)
     assert set(recipients.filter(status="written").values_list("phone", flat=True)) == {PHONE, "+233244123457"}
     refused = dict(recipients.filter(status="invalid").values_list("phone", "reason"))
@@ -378,6 +378,8 @@ def test_good_numbers_go_and_refused_ones_are_told_with_the_reason(sandbox: Sand
     assert all(refused.values())
     dispatch.dispatch_bulk(seconds=5)
     assert {m["to"] for m in sandbox.messages()} == {PHONE, "+233244123457"}
+    assert campaigns.finish() == 1
+    assert Campaign.objects.get().status == "done"
 
 
 def test_only_bad_numbers_are_all_told_and_nothing_goes(sandbox: Sandbox) -> None:
@@ -440,16 +442,25 @@ def test_a_stored_campaign_is_sent_by_its_id(sandbox: Sandbox, way: Way) -> None
     result = way(process_bulk_sms, [], "", campaign_id=str(campaign.pk))
     assert (result["campaign_id"], result["accepted_for_sending"]) == (str(campaign.pk), 3)
     campaign.refresh_from_db()
-    assert campaign.status == "done"
+    assert campaign.status == "running", "nothing has left yet"
     dispatch.dispatch_bulk(seconds=5)
     assert {(m["to"], m["text"]) for m in sandbox.messages()} == {(phone, "Stored text") for phone in phones(3)}
 
 
-@pytest.mark.parametrize("status", ["draft", "paused", "cancelled"])
-def test_a_campaign_that_may_not_go_writes_no_message(status: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "told", "reason"),
+    [
+        ("draft", "held", "is a draft: start it"),
+        ("paused", "held", "campaign paused"),
+        ("cancelled", "skipped", "campaign cancelled"),
+    ],
+)
+def test_a_campaign_that_may_not_go_writes_no_message_and_says_so(status: str, told: str, reason: str) -> None:
     campaign = Campaign.objects.create(message="Text", status=status)
     CampaignRecipient.objects.create(campaign=campaign, phone=PHONE, status="waiting")
-    process_bulk_sms([], "", campaign_id=str(campaign.pk))
+    result = process_bulk_sms([], "", campaign_id=str(campaign.pk))
+    assert (result["status"], result["campaign_id"]) == (told, str(campaign.pk))
+    assert reason in result["reason"]
     campaign.refresh_from_db()
     assert campaign.status == status
     assert not OutboundMessage.objects.exists()
