@@ -45,7 +45,7 @@ class TaskRun(models.Model):
     exclusive = models.CharField(  # noqa: DJ001
         max_length=300, null=True, blank=True, help_text="one run with it at a time"
     )
-    max_attempts = models.PositiveSmallIntegerField(
+    max_attempts = models.SmallIntegerField(
         null=True, blank=True, default=MAX_ATTEMPTS, help_text="null: without limit"
     )
 
@@ -54,8 +54,8 @@ class TaskRun(models.Model):
     expires_at = models.DateTimeField(null=True, blank=True)
     ring_at = models.DateTimeField(null=True, blank=True)
 
-    attempts = models.PositiveSmallIntegerField(default=0)
-    fence = models.PositiveIntegerField(default=0)
+    attempts = models.SmallIntegerField(default=0)
+    fence = models.IntegerField(default=0)
     worker = models.CharField(max_length=200, default="", blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
@@ -72,21 +72,15 @@ class TaskRun(models.Model):
 
     class Meta:
         constraints = [
-            models.CheckConstraint(condition=Q(state__in=[s.value for s in State]), name="taskrun_state_known"),
+            # one, because PostgreSQL reads the text of each anew for every statement; NULL may stand for no limit
             models.CheckConstraint(
-                condition=Q(state=State.RUNNING.value, lease_until__isnull=False)
-                | (~Q(state=State.RUNNING.value) & Q(lease_until__isnull=True)),
-                name="taskrun_lease_while_running",
-            ),
-            models.CheckConstraint(
-                condition=Q(state__in=_FINAL, finished_at__isnull=False)
-                | (~Q(state__in=_FINAL) & Q(finished_at__isnull=True)),
-                name="taskrun_finished_when_final",
-            ),
-            models.CheckConstraint(
-                condition=Q(state__in=_WAITING, ring_at__isnull=False)
-                | (~Q(state__in=_WAITING) & Q(ring_at__isnull=True)),
-                name="taskrun_rings_while_waiting",
+                condition=Q(attempts__gte=0, fence__gte=0, max_attempts__gte=0)
+                & (
+                    Q(state__in=_WAITING, ring_at__isnull=False, lease_until__isnull=True, finished_at__isnull=True)
+                    | Q(state="running", ring_at__isnull=True, lease_until__isnull=False, finished_at__isnull=True)
+                    | Q(state__in=_FINAL, ring_at__isnull=True, lease_until__isnull=True, finished_at__isnull=False)
+                ),
+                name="taskrun_whole",
             ),
             # cleared by the claim: who asks after that asks for a new run
             models.UniqueConstraint(

@@ -651,10 +651,8 @@ def look(queues: Sequence[str]) -> tuple[bool, bool, bool, list[str]]:
 
     One cheap statement over partial indexes: all that an idle sweep costs.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(_LOOK, [list(queues)])
-        lost, expired, due, waiting = cursor.fetchone()
-        return lost, expired, due, waiting
+    lost, expired, due, waiting = fetch_one(_LOOK, [list(queues)]) or (False, False, False, [])
+    return lost, expired, due, waiting
 
 
 def fail_unknown(known: Sequence[str]) -> list[tuple[uuid.UUID, str, str, dict[str, Any]]]:

@@ -49,6 +49,12 @@ def test_an_unknown_state_is_refused() -> None:
         TaskRun.objects.create(**fields("pending") | {"state": "lost"})
 
 
+@pytest.mark.parametrize("name", ["attempts", "fence", "max_attempts"])
+def test_nothing_is_counted_below_nothing(name: str) -> None:
+    with pytest.raises(Error, match="taskrun_whole"), transaction.atomic():
+        TaskRun.objects.create(**fields("pending"), **{name: -1})
+
+
 def become(row: TaskRun | Occurrence, fields: dict[str, Any]) -> None:
     type(row).objects.filter(pk=row.pk).update(**fields)
 
