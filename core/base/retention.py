@@ -68,12 +68,22 @@ RULES = (
         why="domain.md 7.2",
     ),
     Rule(
+        "codes",
+        table="delivery_outboundmessage",
+        keep=30,
+        when="created_at < %(before)s AND (body IS NOT NULL OR NOT (recipient = '')) AND purpose IN ('otp', 'security')"
+        " AND status NOT IN ('queued', 'held', 'claimed', 'submitting')",
+        blank="recipient = '', title = '', body = NULL, html = '', sealed = NULL, last_attempt_id = NULL",
+        by=WEEKLY,
+        why="who asked for a code or was warned is needed for a complaint within the month, no longer",
+    ),
+    Rule(
         "messages",
         table="delivery_outboundmessage",
         keep=NOTIFICATION_DAYS,
         when="created_at < %(before)s AND (body IS NOT NULL OR NOT (recipient = ''))"
         " AND status NOT IN ('queued', 'held', 'claimed', 'submitting')",
-        blank="recipient = '', title = '', body = NULL, html = '', last_attempt_id = NULL",
+        blank="recipient = '', title = '', body = NULL, html = '', sealed = NULL, last_attempt_id = NULL",
         by=WEEKLY,
         why="text and recipient are personal data; row, key and hash stay, so that nothing is ever sent twice",
     ),

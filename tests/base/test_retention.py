@@ -142,6 +142,8 @@ def test_what_is_old_goes_and_what_is_young_stays() -> None:
         an_attempt(days)
         a_campaign("done", days)
         traces(a_message(days=days), days)
+    for days in (29, 31):
+        a_message(days=days, purpose="security")
     for days in (399, 401):
         Spend.objects.create(day=ago(days).date(), shard=0)
         SystemMetric.objects.create(
@@ -158,6 +160,7 @@ def test_what_is_old_goes_and_what_is_young_stays() -> None:
         "receipts": 1,
         "attachments": 1,
         "spend": 1,
+        "codes": 1,
         "messages": 1,
         "attempts": 1,
         "campaign_recipients": 1,
@@ -180,6 +183,19 @@ def test_a_finished_message_keeps_row_key_hash_and_cost_but_no_personal_data() -
     assert (kept.idempotency_key, kept.body_hash) == (message.idempotency_key, message.body_hash)
     assert (kept.status, str(kept.cost), kept.provider_id) == ("accepted", "0.0300", "p-1")
     assert not DeliveryAttempt.objects.exists()
+
+
+def test_codes_and_warnings_lose_their_recipient_after_a_month() -> None:
+    for purpose in ("otp", "security", "service"):
+        text = {"body": None, "title": "", "html": ""} if purpose == "otp" else {}
+        a_message(days=31, purpose=purpose, last_attempt=an_attempt(31), **text)
+    assert cleanup_old_notifications()["codes"] == 2
+    left = {(m.purpose, m.recipient, m.body, m.last_attempt is None) for m in OutboundMessage.objects.all()}
+    assert left == {
+        ("otp", "", None, True),
+        ("security", "", None, True),
+        ("service", "ama@example.com", "Eggs: 12", False),
+    }
 
 
 @pytest.mark.parametrize("status", ["queued", "held", "claimed", "submitting"])
