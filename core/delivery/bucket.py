@@ -25,12 +25,13 @@ from celery import current_app
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from core.delivery import rules
+
 log = structlog.get_logger(__name__)
 
 TIMEOUT_SECONDS = 0.3
 SILENCE_SECONDS = 2.0  # after a Redis that did not answer
 CLOSED_SECONDS = 3.0  # bulk without Redis looks again
-LONGEST_WAIT_SECONDS = 50.0  # however long the provider asks us to stay away: sending resumes within a minute
 LOCAL_PARTS_PER_SECOND = {"urgent": 5.0, "default": 1.0, "bulk": 0.0}  # of one process, without Redis
 # Of the tokens: how low a lane may draw them, in bursts; below zero is what comes in next.
 FLOORS = {"urgent": -1.0, "default": 0.1, "bulk": 0.25}
@@ -224,7 +225,7 @@ def room(provider: str, lane: str, limit: int) -> tuple[int | None, float]:
 
 def slow_down(provider: str, limit: int, wait: float | None) -> None:
     """The provider has said "too many requests", and perhaps for how long to stay away."""
-    away = min(wait or 1.0, LONGEST_WAIT_SECONDS)
+    away = min(wait or 1.0, rules.LONGEST_WAIT_SECONDS)
     cap = _ask(_CUT, provider, limit, KEEP_SECONDS, away)
     log.warning("provider_throttles", provider=provider, away_seconds=away, parts_per_second=cap and float(cap))
 

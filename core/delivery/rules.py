@@ -16,6 +16,7 @@ BULK_HINTS = 4  # more messages than this in the bulk queue, and no further hint
 MAX_TRIES = 4
 RETRY_BASE_SECONDS = 60
 PROVIDER_AWAY_SECONDS = (15.0, 40.0)  # sending resumes within a minute of the provider's return
+LONGEST_WAIT_SECONDS = 50.0  # however long a provider asks us to stay away: for the same reason
 BATCH_SIZE = 100  # messages in one call of the batch API
 SUNDAY = 6
 
@@ -70,6 +71,10 @@ class Fault(StrEnum):
     NO_FUNDS = "no_funds"
     CREDENTIALS = "credentials"  # key, sender or address: a person must mend the configuration
     NO_ANSWER = "no_answer"  # requests go out and their answers are lost
+
+
+# What is kept back before it is picked: by the rate limit, or by a breaker that one such answer opens.
+AT_THE_GATE = frozenset({Fault.THROTTLED, Fault.NO_FUNDS, Fault.CREDENTIALS})
 
 
 class Status(StrEnum):
@@ -181,10 +186,16 @@ class Next:
     again_in: float | None = None
 
 
-def after_answer(verdict: Verdict, tries: int, *, chance: float | None = None) -> Next:
-    """`tries` is the number used up before this answer; `chance` (0 to 1) spreads the next try, random unless given."""
+def after_answer(
+    verdict: Verdict, tries: int, *, fault: Fault | None = None, wait: float | None = None, chance: float | None = None
+) -> Next:
+    """`tries` is the number used up before this answer; `wait` the seconds that the provider asks for; `chance` (0 to
+    1) spreads the next try, random unless given.
+    """
     spread = random.random() if chance is None else chance  # noqa: S311 - spreads load, guards nothing
     if verdict in (Verdict.PROVIDER_AWAY, Verdict.NOT_CONFIGURED):
+        if fault in AT_THE_GATE:
+            return Next(Status.QUEUED, tries, min(wait or 1.0, LONGEST_WAIT_SECONDS))
         shortest, longest = PROVIDER_AWAY_SECONDS
         return Next(Status.QUEUED, tries, shortest + spread * (longest - shortest))
     tries += 1

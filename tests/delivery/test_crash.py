@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from django.conf import LazySettings
 from core.delivery import dispatch
 from core.delivery.models import DeliveryAttempt, OutboundMessage
 from core.delivery.rules import Purpose
+from core.delivery.settling import open_attempt
 from tests.delivery.outbox import again, an_email, an_sms, meanwhile, phones, wait_for
 from tests.sandbox.process import Sandbox
 from tests.system.product import Process
@@ -138,7 +140,7 @@ def test_a_late_refusal_does_not_end_a_call_that_another_worker_has_open(
         OutboundMessage.objects.filter(pk=message.pk).update(
             status="queued", due_at=message.created_at, ring_at=message.created_at
         )
-        dispatch._open_attempt([again(message)])
+        open_attempt([again(message)], price=Decimal("0.03"))
     assert (again(message).status, again(message).fence) == ("submitting", 2)
 
 
@@ -167,7 +169,7 @@ def test_many_dispatchers_send_each_message_once(sandbox: Sandbox) -> None:
 def test_sweeps_side_by_side_give_each_lost_call_back_once(sandbox: Sandbox, leases_over: Callable[[], int]) -> None:
     messages = [an_sms(number, hint=False) for number in phones(20)]
     for message in messages:
-        dispatch._open_attempt([message])
+        open_attempt([message], price=Decimal("0.03"))
     leases_over()
     with meanwhile(*[dispatch.sweep] * 4):
         pass
