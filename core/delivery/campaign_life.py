@@ -235,10 +235,7 @@ def start(*, campaign_id: object, actor: Actor, reason: str = "") -> Campaign:
         campaign.expected, max(campaign.estimate or Decimal(0), campaign.expected * campaign.parts * price)
     )
     if (needs or campaign.needs_approval) and not campaign.approved_by_id:
-        raise Conflict(
-            f"A second person must approve this campaign first ({needs or 'as it was planned'}):"
-            f" manage.py campaigns approve {campaign.pk}"
-        )
+        raise Conflict(f"A second person must approve this campaign first ({needs or 'as it was planned'}).")
     return _changed(actor, campaign, "campaign.started", CampaignStatus.QUEUED, reason, follow_up=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from django.db import connection
 
@@ -114,3 +115,48 @@ def _counted(sql: str, campaign: Campaign) -> dict[str, int]:
     with connection.cursor() as cursor:
         cursor.execute(sql, [campaign.pk])
         return dict(cursor.fetchall())
+
+
+# --- for programs --------------------------------------------------------------------------------------------------
+
+
+def brief(campaign: Campaign) -> dict[str, Any]:
+    """A campaign for programs, without counting its messages."""
+    return {
+        "id": str(campaign.pk),
+        "name": campaign.name,
+        "status": campaign.status,
+        "reason": campaign.reason,
+        "audience": campaign.audience,
+        "recipients": campaign.accepted,
+        "expected": campaign.expected,
+        "duplicates": campaign.duplicates,
+        "invalid": campaign.invalid,
+        "parts_each": campaign.parts,
+        "estimate": campaign.estimate,
+        "ceiling": campaign.ceiling,
+        "needs_approval": campaign.needs_approval,
+        "approved_at": campaign.approved_at,
+        "waits_after_seeds": campaign.seeds_only,
+        "retry_of": campaign.retry_of_id and str(campaign.retry_of_id),
+        "created_at": campaign.created_at,
+        "started_at": campaign.started_at,
+        "finished_at": campaign.finished_at,
+    }
+
+
+def as_json(standing: Standing) -> dict[str, Any]:
+    """How a campaign stands, for programs."""
+    return brief(standing.campaign) | {
+        "not_written": standing.not_written,
+        "outcomes": standing.outcomes,
+        "seeds": standing.seeds,
+        "messages": standing.messages,
+        "left": standing.left,
+        "to_come": standing.to_come,
+        "parts": standing.parts,
+        "reserved": standing.reserved,
+        "spent": standing.spent,
+        "per_second": standing.per_second,
+        "ends": standing.ends,
+    }
