@@ -14,7 +14,7 @@ from itertools import islice
 
 from celery import current_app
 from django.db import connection
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, Model, Q, QuerySet
 
 from core.errors import InvalidInput, NotFound
 from core.jobs.models import Occurrence, ScheduleEntry, TaskRun
@@ -135,16 +135,16 @@ def run_of(text: str) -> TaskRun:
 
 _NEIGHBOURS = """
 SELECT wanted.id,
-  (SELECT id FROM jobs_taskrun AS other WHERE other.id < wanted.id ORDER BY id DESC LIMIT 1),
-  (SELECT id FROM jobs_taskrun AS other WHERE other.id > wanted.id ORDER BY id LIMIT 1)
+  (SELECT id FROM {table} AS other WHERE other.id < wanted.id ORDER BY id DESC LIMIT 1),
+  (SELECT id FROM {table} AS other WHERE other.id > wanted.id ORDER BY id LIMIT 1)
 FROM unnest(%s::uuid[]) AS wanted(id)
 """
 
 
-def short_ids(run_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, str]:
-    """The first digits of each id that no other run has now. Two looks into the index for each."""
+def short_ids(ids: Sequence[uuid.UUID], model: type[Model] = TaskRun) -> dict[uuid.UUID, str]:
+    """The first digits of each id that no other run (or other row) has now. Two looks into the index for each."""
     with connection.cursor() as cursor:
-        cursor.execute(_NEIGHBOURS, [list(run_ids)])
+        cursor.execute(_NEIGHBOURS.format(table=model._meta.db_table), [list(ids)])
         rows = cursor.fetchall()
     short = {}
     for run_id, *neighbours in rows:
