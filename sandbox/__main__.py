@@ -37,6 +37,7 @@ def read_options(arguments: list[str]) -> Options:
     option("--control-port", "SANDBOX_CONTROL_PORT", None, _port, "control API and page once more, never refused")
     option("--data", "SANDBOX_DATA", "var/sandbox", Path, "folder of what was received")
     option("--deliver-after", "SANDBOX_DELIVER_AFTER", "1", _seconds, "seconds until a text is Delivered")
+    option("--receipts-to", "SANDBOX_RECEIPTS_TO", "", str, "address that receipts are pushed to")
     return Options(**vars(parser.parse_args(arguments)))
 
 

@@ -19,6 +19,7 @@ from sandbox.hubtel import READERS, Hubtel
 from sandbox.listener import Listener
 from sandbox.mail import Mailbox
 from sandbox.page import Page
+from sandbox.push import Pusher
 from sandbox.store import Store
 from sandbox.web import Fate, Handler, Head, HttpServer, Response, json_response
 
@@ -37,16 +38,17 @@ class Options:
     control_port: int | None
     data: Path
     deliver_after: float  # seconds
+    receipts_to: str = ""
 
 
 class Doors:
     """Which part answers which path, and how often it was asked."""
 
-    def __init__(self, store: Store, board: FaultBoard, *, deliver_after: float) -> None:
+    def __init__(self, store: Store, board: FaultBoard, pusher: Pusher, *, deliver_after: float) -> None:
         self._requests = Counter[str]()
         self._control = Control(store, board, self._requests)
         self._page = Page(store, board, self._control.clear)
-        self._hubtel = Hubtel(store, board, deliver_after=deliver_after)
+        self._hubtel = Hubtel(store, board, pusher, deliver_after=deliver_after)
 
     def network(self, head: Head) -> Handler | Fate:
         """The HTTP port: everything."""
@@ -87,7 +89,8 @@ async def run(options: Options) -> None:
             f"the data folder {options.data} cannot be written: {error}; set SANDBOX_DATA or mend it"
         ) from error
     board = FaultBoard()
-    doors = Doors(store, board, deliver_after=options.deliver_after)
+    pusher = Pusher(board, options.receipts_to)
+    doors = Doors(store, board, pusher, deliver_after=options.deliver_after)
     network, control, mailbox = HttpServer(doors.network), HttpServer(doors.control), Mailbox(store, board)
     http = Listener(
         "HTTP",
@@ -114,7 +117,9 @@ async def run(options: Options) -> None:
         log.info(
             "ready: page and Hubtel API http://%s:%d/, SMTP port %d", options.host, options.http_port, options.smtp_port
         )
+        pushing = asyncio.create_task(pusher.run())
         await stop.wait()
+        pushing.cancel()
         log.info("stopping")
     finally:
         for listener, _port in listeners.values():

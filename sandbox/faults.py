@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import urlsplit
 
 Stream = Literal["send", "status", "smtp"]
 
@@ -32,6 +33,12 @@ class Faults:
     truncate: bool = False
     partial_batch: float = 0.0
     partial_batch_lost: bool = False
+    status_goes_back: bool = False
+    receipts_to: str = ""
+    receipts_early: bool = False
+    receipts_reordered: bool = False
+    receipts_doubled: bool = False
+    receipts_unknown: bool = False
     refuse: float = 0.0
     smtp_refuse: float = 0.0
     smtp_delay_ms: int = 0
@@ -64,6 +71,16 @@ def _number(low: float, high: float, words: str) -> Rule:
     )
 
 
+def _address(value: object) -> bool:
+    if not isinstance(value, str):
+        return False
+    try:
+        parts = urlsplit(value)
+        return not value or (parts.scheme == "http" and bool(parts.hostname) and (parts.port or 80) > 0)
+    except ValueError:
+        return False
+
+
 def _switch(words: str) -> Rule:
     return Rule("true or false", lambda value: type(value) is bool, words)
 
@@ -83,6 +100,12 @@ RULES: dict[str, Rule] = {
     "truncate": _switch("accepted, but only half of the answer sent"),
     "partial_batch": _number(0, 1, "{:.0%} of the recipients are missing in batch answers"),
     "partial_batch_lost": _switch("the recipients missing in batch answers get no text either"),
+    "status_goes_back": _switch("every second status read of a text answers Pending again"),
+    "receipts_to": Rule("http:// address or ''", _address, "receipts pushed to {}"),
+    "receipts_early": _switch("receipts pushed at once, before their time and with delay_ms before the answer"),
+    "receipts_reordered": _switch("receipts pushed in the reverse order"),
+    "receipts_doubled": _switch("each receipt pushed twice"),
+    "receipts_unknown": _switch("beside each receipt one for an id that nobody knows"),
     "refuse": _number(0, HOUR, "HTTP connections refused for {} s"),
     "smtp_refuse": _number(0, HOUR, "SMTP connections refused for {} s"),
     "smtp_delay_ms": _whole(0, MINUTES_10, "mail accepted, then answered {} ms late"),

@@ -10,6 +10,7 @@ import base64
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from uuid import uuid4
 from sandbox.faults import WRONG_SECRET, FaultBoard, Faults
 from sandbox.numbering import digits_of, is_ghana_mobile, mask, network_of
 from sandbox.parts import count_parts
+from sandbox.push import Pusher
 from sandbox.store import Message, Store, now
 from sandbox.web import Fate, Handler, Head, Reply, Response, json_response
 
@@ -148,8 +150,9 @@ Serve = Callable[[Faults, bytes], Response]
 class Hubtel:
     """The API over a store. A text is stored before its answer is sent or delayed: what was read in full, arrived."""
 
-    def __init__(self, store: Store, board: FaultBoard, *, deliver_after: float) -> None:
-        self._store, self._board, self._deliver_after = store, board, deliver_after
+    def __init__(self, store: Store, board: FaultBoard, pusher: Pusher, *, deliver_after: float) -> None:
+        self._store, self._board, self._pusher, self._deliver_after = store, board, pusher, deliver_after
+        self._reads = Counter[str]()  # of each text, while statuses go back
 
     def route(self, head: Head) -> Handler | Fate:
         """The request meets its faults here, before its body is read."""
@@ -227,7 +230,9 @@ class Hubtel:
             left_out = self._board.left_out(faults.partial_batch, len(send.texts))
         messages = self._messages(send)
         named = [message for place, message in enumerate(messages) if place not in left_out]
-        self._store.add(named if faults.partial_batch_lost else messages)
+        arrived = named if faults.partial_batch_lost else messages
+        self._store.add(arrived)
+        self._pusher.add(arrived)
         if send.batch_id:
             note = f"{len(messages)} recipients" + (f", {len(left_out)} left out" if left_out else "")
             return json_response(HTTPStatus.CREATED, _batch_answer(send.batch_id, named), note)
@@ -255,17 +260,26 @@ class Hubtel:
             for digits, content in send.texts
         ]
 
-    def _status(self, path: str, _faults: Faults, _body: bytes) -> Response:
+    def _status(self, path: str, faults: Faults, _body: bytes) -> Response:
         batch, _, batch_id = path.rpartition("/")
         if batch == "batch":
             messages = self._store.by_batch(batch_id)
             if messages:
-                data = [_state(message) for message in messages]
+                data = [self._state(message, faults) for message in messages]
                 rate = round(sum(message.parts for message in messages) * GHS_PER_PART, 2)
                 return json_response(HTTPStatus.OK, {"batchId": batch_id, "rate": rate, "data": data})
         elif (message := self._store.by_id(path)) and message.kind == "sms":
-            return json_response(HTTPStatus.OK, _state(message))
+            return json_response(HTTPStatus.OK, self._state(message, faults))
         return json_response(HTTPStatus.NOT_FOUND, {"statusDescription": "message unknown"})
+
+    def _state(self, message: Message, faults: Faults) -> dict[str, object]:
+        at = now()
+        if faults.status_goes_back:
+            self._hit("status_goes_back")
+            self._reads[message.id] += 1
+            if self._reads[message.id] % 2 == 0:
+                at = message.received_at - 1
+        return _state(message, at)
 
 
 def _always(response: Response) -> Handler:
@@ -315,9 +329,8 @@ def _batch_answer(batch_id: str, messages: Sequence[Message]) -> dict[str, objec
     return {"batchId": batch_id, "status": 0, "data": data}
 
 
-def _state(message: Message) -> dict[str, object]:
+def _state(message: Message, at: float) -> dict[str, object]:
     """Times carry no zone, as in Hubtel's samples; they are Ghana's, which is UTC."""
-    at = now()
     status = message.status(at)
     return {
         "rate": round(message.parts * GHS_PER_PART, 2),
@@ -328,12 +341,12 @@ def _state(message: Message) -> dict[str, object]:
         "content": message.text,
         "status": status,
         "networkId": message.network_id,
-        "updateTime": _plain_time(message.changed_at(at)),
-        "time": _plain_time(message.received_at),
+        "updateTime": plain_time(message.changed_at(at)),
+        "time": plain_time(message.received_at),
         "to": message.recipient[1:],
         "from": message.sender,
     }
 
 
-def _plain_time(seconds: float) -> str:
+def plain_time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat(timespec="seconds")

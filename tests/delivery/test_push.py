@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from core import logs
 from core.delivery import dispatch, hooks, receipts
 from core.delivery.models import DeliveryReceipt, OutboundMessage
-from tests.delivery.outbox import again, an_sms, meanwhile, phones
+from tests.delivery.outbox import again, an_sms, meanwhile, phones, wait_for
 from tests.delivery.raw_server import answering, http
 from tests.sandbox.process import Sandbox
 
@@ -34,7 +35,7 @@ Push = Callable[..., Any]
 def door(settings: LazySettings) -> None:
     settings.HUBTEL_RECEIPT_TOKEN = TOKEN
     settings.SECURE_SSL_REDIRECT = False
-    settings.ALLOWED_HOSTS = ["testserver"]
+    settings.ALLOWED_HOSTS = ["testserver", "localhost"]
 
 
 def push(body: object, content_type: str = "application/json", url: str = URL) -> Any:
@@ -306,3 +307,46 @@ def test_strange_values_are_no_failure(strange: dict[str, object]) -> None:
 )
 def test_whatever_is_pushed_is_kept_or_refused(body: bytes, content_type: str) -> None:
     assert push(body, content_type).status_code in (200, 400)
+
+
+# --- from the network's side ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_receipts_early_reordered_doubled_and_unknown_end_in_the_truth(sandbox: Sandbox, live_server: Any) -> None:
+    sandbox.faults(
+        receipts_to=live_server.url + URL,
+        receipts_early=True,
+        receipts_reordered=True,
+        receipts_doubled=True,
+        receipts_unknown=True,
+        delay_ms=700,
+        deliver_after_ms=100,
+    )
+    message = an_sms(hint=False)
+    dispatch.deliver(message.pk)
+    wait_for(lambda: sandbox.stats()["faults_hit"].get("receipts_pushed") == 9, "all are pushed")
+    assert again(message).status == "accepted"
+    receipts.settle_unmatched()
+    mine = DeliveryReceipt.objects.filter(message=message.pk)
+    assert sorted(mine.values_list("status_text", flat=True)) == ["Delivered", "Pending", "Sent"]
+    assert DeliveryReceipt.objects.filter(message=None).count() == 3
+    assert is_due(message), "asked about long before the minute is over"
+    receipts.poll(seconds=1)
+    assert again(message).status == "delivered"
+
+
+def test_a_status_that_goes_back_takes_nothing_back(sandbox: Sandbox) -> None:
+    sandbox.faults(status_goes_back=True, deliver_after_ms=600)
+    message = accepted()
+    words = []
+    for wait in (0.35, 0, 0.35):
+        time.sleep(wait)
+        OutboundMessage.objects.update(receipt_due_at=Now())
+        receipts.poll(seconds=1)
+        words.append(DeliveryReceipt.objects.order_by("-received_at").values_list("status_text", flat=True)[0])
+    assert words == ["Sent", "Pending", "Delivered"]
+    assert again(message).status == "delivered"
+    push(said(message.provider_id, "Sent"))
+    receipts.poll(seconds=1)
+    assert again(message).status == "delivered"
