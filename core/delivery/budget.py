@@ -25,7 +25,7 @@ from core import clock
 from core.base import figures
 from core.delivery.models import Campaign, OutboundMessage, Spend
 from core.delivery.rules import CampaignStatus, Channel
-from core.jobs.services import enqueue
+from core.jobs.services import enqueue, enqueue_coalesced
 
 log = structlog.get_logger(__name__)
 
@@ -153,6 +153,8 @@ def pause_campaign(campaign_id: uuid.UUID) -> None:
     Campaign.objects.filter(pk=campaign.pk).update(
         status=CampaignStatus.PAUSED.value, reason=reason, running_since=None, updated_at=Now()
     )
+    holding = {"batch_size": 500, "campaign_id": str(campaign.pk)}
+    enqueue_coalesced("core.tasks.process_bulk_sms", f"{campaign.pk}:paused", [], "", **holding)
     log.warning("campaign_over_ceiling", campaign=str(campaign.pk), ceiling=str(campaign.ceiling))
     context = {"campaign_id": str(campaign.pk), "ceiling": str(campaign.ceiling)}
     enqueue("core.tasks.send_admin_notification", "campaign_over_ceiling", context)

@@ -29,12 +29,9 @@ from core.delivery.services import checked_sms, checked_text
 from core.delivery.windows import bulk_end, opening
 from core.errors import Conflict, InvalidInput, NotAllowed
 from core.jobs.operations import Actor
-from core.jobs.services import task_named
 
 MOST_SEEDS = 20
 LONGEST_NAME = 200
-WRITE_BATCH = 500
-TASK = "core.tasks.process_bulk_sms"
 # A person may have it again: none of these can have arrived, and none may still arrive.
 UNREACHED = ("rejected", "expired", "dead", "undelivered_temporary", "undelivered_permanent")
 
@@ -148,8 +145,8 @@ def create(
     must_be_allowed(actor, audience.place)
     if wait_after_seeds and not seeds:
         raise InvalidInput("There is nothing to wait for: name the seeds, the phones that get the text first.")
-    if ceiling is not None and not (ceiling.is_finite() and 0 < ceiling < 10**9):
-        raise InvalidInput("The ceiling is an amount in GHS, such as 50.00.")
+    if ceiling is not None:
+        check_ceiling(ceiling)
     own = seeds_of(seeds)
     planned = _planned(text, audience, own)
     campaign = _draft(actor, audience, planned, own, name, retry_of=None)
@@ -252,14 +249,17 @@ def pause(*, campaign_id: object, actor: Actor, reason: str) -> Campaign:
 
 
 @transaction.atomic
-def resume(*, campaign_id: object, actor: Actor, reason: str = "") -> Campaign:
-    """Go on with a paused campaign, or after the seeds of one that waits for that. Raises as `start`."""
+def resume(*, campaign_id: object, actor: Actor, reason: str = "", ceiling: Decimal | None = None) -> Campaign:
+    """Go on with a paused campaign, or after the seeds of one that waits for that. One whose ceiling is used up needs a
+    higher `ceiling`, and a dear one another person to give it. Raises as `start`.
+    """
     campaign = _decided(campaign_id, actor)
     going_on = campaign.status == CampaignStatus.RUNNING and campaign.seeds_only
     if not going_on:
         _may_go(campaign, CampaignStatus.RUNNING)
         if campaign.status == CampaignStatus.QUEUED:
             raise Conflict("This campaign has not begun: it is queued, and starts by itself.")
+    _raise_ceiling(campaign, ceiling, actor)
     if campaign.selection is not None and not campaign.complete:
         campaign.expected = max(campaign.expected, campaign.accepted)  # whoever resumes has seen that there are more
     campaign.seeds_only = campaign.seeds_only and not going_on
@@ -283,6 +283,24 @@ def cancel(*, campaign_id: object, actor: Actor, reason: str) -> Campaign:
     return _changed(actor, campaign, "campaign.cancelled", CampaignStatus.CANCELLED, reason, follow_up=began)
 
 
+def _raise_ceiling(campaign: Campaign, ceiling: Decimal | None, actor: Actor) -> None:
+    dearest, price = figures.read(figures.CAMPAIGN_APPROVAL_GHS, figures.SMS_GHS_PER_PART)
+    if ceiling is not None:
+        check_ceiling(ceiling)
+        more = campaign.ceiling is None or ceiling > campaign.ceiling
+        if more and ceiling > dearest and actor.user_id == campaign.requested_by_id:
+            raise NotAllowed(f"A ceiling of more than GHS {dearest:,} is raised by a second person.")
+        campaign.ceiling = ceiling
+    if campaign.ceiling is not None and campaign.spent + campaign.parts * price > campaign.ceiling:
+        used = f"GHS {campaign.spent:,.2f} of GHS {campaign.ceiling:,.2f} spent"
+        raise Conflict(f"Its ceiling is used up ({used}): give a higher one.")
+
+
+def check_ceiling(ceiling: Decimal) -> None:
+    if not (ceiling.is_finite() and 0 < ceiling < 10**9):
+        raise InvalidInput("The ceiling is an amount in GHS, such as 50.00.")
+
+
 def _may_go(campaign: Campaign, wanted: CampaignStatus) -> None:
     if wanted in CAMPAIGN_TRANSITIONS[CampaignStatus(campaign.status)]:
         return
@@ -302,18 +320,15 @@ def _changed(
     campaign.status = status.value
     campaign.save(
         update_fields=[
-            *("status", "reason", "running_since", "finished_at", "seeds_only", "gone_before", "expected", "updated_at")
+            *("status", "reason", "running_since", "finished_at", "seeds_only", "gone_before", "expected", "ceiling"),
+            "updated_at",
         ]
     )
     _audit(actor, action, campaign, reason, before, _told(campaign))
     if follow_up:
         who = {"user_id": str(actor.user_id)} if actor.user_id else {}
         with structlog.contextvars.bound_contextvars(**who):
-            task_named(TASK).apply_async(
-                ([], ""),
-                {"batch_size": WRITE_BATCH, "campaign_id": str(campaign.pk)},
-                coalesce=f"{campaign.pk}:{status}",
-            )
+            campaigns.ask_for_work(campaign.pk, status)
     return campaign
 
 
@@ -490,6 +505,7 @@ def _told(campaign: Campaign) -> dict[str, Any]:
         "audience": campaign.audience,
         "expected": campaign.expected,
         "estimate": None if campaign.estimate is None else str(campaign.estimate),
+        "ceiling": None if campaign.ceiling is None else str(campaign.ceiling),
         "needs_approval": campaign.needs_approval,
         "approved_by": campaign.approved_by_id and str(campaign.approved_by_id),
     }

@@ -8,9 +8,10 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import connection
+from django.db.models import Sum
 
 from core import clock
-from core.delivery.models import Campaign
+from core.delivery.models import Campaign, OutboundMessage
 from core.delivery.rules import CampaignStatus, Channel, Purpose, Status
 from core.delivery.windows import bulk_end, bulk_open_seconds, opening
 
@@ -63,7 +64,7 @@ class Standing:
 
 
 def progress(campaign: Campaign) -> Standing:
-    """How it stands now. Three queries; the counting one reads the index (campaign, status) alone."""
+    """How it stands now. Four queries; the counting one reads the index (campaign, status) alone."""
     campaign.refresh_from_db()
     by_status = _counted(
         "SELECT status, count(*) FROM delivery_outboundmessage WHERE campaign_id = %s GROUP BY 1", campaign
@@ -92,11 +93,17 @@ def progress(campaign: Campaign) -> Standing:
         messages=messages,
         left=left,
         parts=messages * campaign.parts,
-        reserved=campaign.reserved,
+        reserved=_reserved(campaign),
         spent=campaign.spent,
         per_second=per_second,
         ends=ends,
     )
+
+
+def _reserved(campaign: Campaign) -> Decimal:
+    """What is put aside for the calls that are under way."""
+    sending = OutboundMessage.objects.filter(campaign=campaign, status=Status.SUBMITTING)
+    return sending.aggregate(reserved=Sum("reserved"))["reserved"] or Decimal(0)
 
 
 def _rate(campaign: Campaign, left: int) -> float | None:

@@ -27,6 +27,7 @@ from core.delivery.services import checked_sms, hashed
 from core.delivery.windows import opening
 from core.errors import InvalidInput, NotFound
 from core.jobs import progress
+from core.jobs.services import enqueue_coalesced
 
 STORE_CHUNK = 2_000
 LARGEST_BATCH = 500
@@ -93,6 +94,12 @@ def find(campaign_id: str) -> Campaign:
         return Campaign.objects.get(pk=uuid.UUID(str(campaign_id)))
     except (ValueError, Campaign.DoesNotExist) as error:
         raise NotFound(f"There is no campaign {campaign_id!r}. Pass the id of a stored campaign.") from error
+
+
+def ask_for_work(campaign_id: uuid.UUID, state: CampaignStatus) -> None:
+    """Ask, in the caller's transaction, for a run that carries out what the new state means."""
+    call: dict[str, Any] = {"batch_size": LARGEST_BATCH, "campaign_id": str(campaign_id)}
+    enqueue_coalesced("core.tasks.process_bulk_sms", f"{campaign_id}:{state}", [], "", **call)
 
 
 def check_batch_size(batch_size: object) -> None:

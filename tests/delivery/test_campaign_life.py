@@ -437,6 +437,31 @@ def test_of_two_people_who_decide_at_once_one_is_told(act: str) -> None:
     assert AuditLog.objects.exclude(action="campaign.created").exclude(action__startswith="setting").count() == 1
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_used_up_ceiling_pauses_it_and_whoever_goes_on_gives_a_higher_one(sandbox: Sandbox) -> None:
+    sender = admin()
+    campaign = begun(sender, phones(5), ceiling=Decimal("0.06"))
+    carried_out(campaign)
+    send()
+    assert status(campaign) == "paused"
+    follow_up = TaskRun.objects.filter(kwargs__campaign_id=str(campaign.pk)).latest("asked_at")
+    assert follow_up.coalesce_key == f"core.tasks.process_bulk_sms:{campaign.pk}:paused"
+    carried_out(campaign)
+    assert states(campaign) == {"accepted": 2, "held: campaign paused": 3}
+    for ceiling in (None, Decimal("0.06"), Decimal("0.05"), Decimal("NaN")):
+        with pytest.raises((Conflict, InvalidInput), match="ceiling"):
+            campaign_life.resume(campaign_id=campaign.pk, actor=sender, ceiling=ceiling)
+    figure("campaign.approval_ghs", "0.10")
+    with pytest.raises(NotAllowed, match="second person"):
+        campaign_life.resume(campaign_id=campaign.pk, actor=sender, ceiling=Decimal("0.20"))
+    campaign_life.resume(campaign_id=campaign.pk, actor=admin(), ceiling=Decimal("0.20"))
+    carried_out(campaign)
+    send()
+    assert arrived(sandbox) == phones(5)
+    [told] = AuditLog.objects.filter(action="campaign.resumed").values_list("after__ceiling", flat=True)
+    assert told == "0.20"
+
+
 # --- seeds ---------------------------------------------------------------------------------------------------------
 
 
@@ -510,7 +535,7 @@ def test_progress_tells_of_every_recipient_what_became_of_them(
             taken = step == "submitting"
             waits = {} if step == "held" else {"due_at": None, "ring_at": None}
             row.update(status=step, lease_until=datetime.now(UTC) if taken else None, **waits)
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(4):
         standing = progress(campaign)
     twice = {"queued": 2, "sending": 0, "undelivered": 2}
     assert standing.outcomes == {name: twice.get(name, 1) for name in OUTCOMES}

@@ -79,7 +79,10 @@ class Command(OperatorCommand):
             ("resume", "Go on after a pause, or after the seeds."),
             ("cancel", "End it for good: what has not left never will."),
         ):
-            self.add_id(self.action(actions, name, words, change=True))
+            deciding = self.action(actions, name, words, change=True)
+            self.add_id(deciding)
+            if name == "resume":
+                deciding.add_argument("--ceiling", type=_amount, metavar="GHS", help="a new one, when it is used up")
 
         show = self.action(actions, "show", "How it stands.")
         self.add_id(show)
@@ -146,7 +149,8 @@ class Command(OperatorCommand):
 
     def decide(self, options: dict[str, Any], done: str) -> dict[str, Any]:
         service = getattr(campaign_life, options["action"])
-        campaign = service(campaign_id=_id(options["id"]), actor=_actor(options), reason=options["reason"])
+        more = {"ceiling": options["ceiling"]} if options["action"] == "resume" else {}
+        campaign = service(campaign_id=_id(options["id"]), actor=_actor(options), reason=options["reason"], **more)
         self.say(f"{done}.", f"Next: {_next(campaign)}")
         return {"campaign": str(campaign.pk), "status": campaign.status}
 
