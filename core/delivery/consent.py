@@ -32,11 +32,11 @@ BYPASS: dict[Purpose, str] = {
     Purpose.SECURITY: "it protects the recipient's own account",
     Purpose.ADMIN: "it belongs to the duties of those who run the system",
 }
-# What may be declined, in the words of the page where it is.
+# What may be declined, in words that go on after "SMS" or "e-mails" on the page where it is.
 DECLINABLE: dict[Purpose, str] = {
-    Purpose.SERVICE: "messages about your farm, your applications and your orders",
-    Purpose.BULK: "announcements",
-    Purpose.REPORT: "reports",
+    Purpose.SERVICE: "about your farm, your applications and your orders",
+    Purpose.BULK: "with announcements",
+    Purpose.REPORT: "with reports",
 }
 WHY: dict[SuppressionReason, str] = {
     SuppressionReason.BOUNCED: "no such address: a message came back as undeliverable",

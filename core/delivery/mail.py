@@ -103,7 +103,7 @@ def page(title: str, text: str, *, inside: str = "", why: str, stop: str) -> str
 
 
 def paragraphs(text: str) -> SafeString:
-    """Plain text as HTML: a blank line ends a paragraph, an address alone on its line becomes a button."""
+    """Plain text as HTML: a blank line ends a paragraph, an address that is one alone becomes a button."""
     blocks = re.split(r"\n\s*\n", text.strip())
     return mark_safe("\n".join(_block(block) for block in blocks))  # noqa: S308 - every piece is escaped
 
@@ -116,8 +116,10 @@ def _block(block: str) -> str:
             f'<p style="margin:0 0 20px"><a class="button" href="{address}" style="{BUTTON}">Open the page</a></p>'
             f'<p class="soft" style="{SMALL}">Or copy this address: {_linked(link[0])}</p>'
         )
-    lines = "<br>\n".join(_linked(line) for line in block.splitlines())
-    return f'<p style="margin:0 0 16px">{lines}</p>'
+    *lines, last = (_linked(line) for line in block.splitlines())
+    return "\n".join(
+        [*(f'<p style="margin:0 0 8px">{line}</p>' for line in lines), f'<p style="margin:0 0 16px">{last}</p>']
+    )
 
 
 def _linked(line: str) -> str:
