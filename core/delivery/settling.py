@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
 
 import structlog
-from django.db import connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import Case, F, Value, When
 from django.db.models.functions import Now
 
@@ -20,6 +21,8 @@ from core.delivery.models import DeliveryAttempt, OutboundMessage
 from core.delivery.rules import Channel, Fault, Status, Verdict
 
 log = structlog.get_logger(__name__)
+
+WRITING_TRIES = 15  # about a second apart, well within the lease
 
 
 def open_attempt(messages: Sequence[OutboundMessage], *, price: Decimal) -> DeliveryAttempt:
@@ -70,12 +73,17 @@ def settle(
             + (rules.first_look(Channel(message.channel), answer.provider_id or batch_id),)
         )
     counts = Counter(answer.verdict for answer in answers.values())
-    with transaction.atomic():
-        with connection.cursor() as cursor:  # messages before their attempt, as the sweep locks them
-            cursor.execute(_SETTLE, [list(column) for column in zip(*rows, strict=True)])
-            written = cursor.rowcount
-        close(attempt, answers.values(), batch_id=batch_id, probe=probe)
-        consent.heard(answers)
+
+    def write() -> int:
+        with transaction.atomic():
+            with connection.cursor() as cursor:  # messages before their attempt, as the sweep locks them
+                cursor.execute(_SETTLE, [list(column) for column in zip(*rows, strict=True)])
+                written = int(cursor.rowcount)
+            close(attempt, answers.values(), batch_id=batch_id, probe=probe)
+            consent.heard(answers)
+        return written
+
+    written = _outlasting(write)
     for answer in answers.values():
         if answer.fault == Fault.THROTTLED:
             bucket.slow_down(attempt.provider, budget.terms().limit, answer.wait)
@@ -85,6 +93,21 @@ def settle(
     for verdict, count in counts.items():
         if verdict != Verdict.ACCEPTED:
             log.warning("message_not_accepted", attempt=str(attempt.pk), verdict=str(verdict), messages=count)
+
+
+def _outlasting(write: Callable[[], int]) -> int:
+    """Write for a while also against a database that is away: an answer that is known must not end in doubt."""
+    tries = 1
+    while True:
+        try:
+            return write()
+        except (OperationalError, InterfaceError) as error:
+            if connection.in_atomic_block or tries == WRITING_TRIES:
+                raise
+            connection.close()
+            log.warning("answer_not_written", tries=tries, error=type(error).__name__)
+        tries += 1
+        time.sleep(1)
 
 
 def close(attempt: DeliveryAttempt, answers: Collection[Answer], *, batch_id: str, probe: bool = False) -> None:
