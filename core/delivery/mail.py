@@ -105,7 +105,7 @@ def page(title: str, text: str, *, inside: str = "", why: str, stop: str) -> str
 def paragraphs(text: str) -> SafeString:
     """Plain text as HTML: a blank line ends a paragraph, an address that is one alone becomes a button."""
     blocks = re.split(r"\n\s*\n", text.strip())
-    return mark_safe("\n".join(_block(block) for block in blocks))  # noqa: S308 - every piece is escaped
+    return mark_safe("\n".join(_block(block) for block in blocks if block))  # noqa: S308 - every piece is escaped
 
 
 def _block(block: str) -> str:

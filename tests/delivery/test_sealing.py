@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -44,23 +44,21 @@ def whole_database() -> str:
     return "\n".join(found)
 
 
-def whole_redis(hints: Hints) -> bytes:
-    client = hints.client
-    found = [repr(hints())]  # the arguments of tasks, which Celery writes in base64
-    for key in client.scan_iter():
-        kind = client.type(key)
-        read: dict[bytes, Callable[[], object]] = {
-            b"list": lambda key=key: client.lrange(key, 0, -1),
-            b"hash": lambda key=key: client.hgetall(key),
-            b"set": lambda key=key: client.smembers(key),
-            b"zset": lambda key=key: client.zrange(key, 0, -1),
-        }
-        found.append(repr((key, read.get(kind, lambda key=key: client.get(key))())))
-    return "\n".join(found).encode()
+def whole_redis(hints: Hints) -> str:
+    """Every key of Redis as text, and the arguments of tasks, which Celery writes in base64."""
+    client: Any = hints.client
+    readers = {
+        b"list": lambda key: client.lrange(key, 0, -1),
+        b"hash": client.hgetall,
+        b"set": client.smembers,
+        b"zset": lambda key: client.zrange(key, 0, -1),
+        b"string": client.get,
+    }
+    return "\n".join([repr(hints()), *(repr((key, readers[client.type(key)](key))) for key in client.scan_iter())])
 
 
 def in_clear_anywhere(hints: Hints, caplog: pytest.LogCaptureFixture, secret: str) -> list[str]:
-    places = {"database": whole_database(), "redis": whole_redis(hints).decode(), "log": caplog.text}
+    places = {"database": whole_database(), "redis": whole_redis(hints), "log": caplog.text}
     return [place for place, text in places.items() if secret in text]
 
 
