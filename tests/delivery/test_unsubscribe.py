@@ -12,13 +12,18 @@ from django.test import Client
 from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
+from playwright.sync_api import Page, expect
+from pytest_django.live_server_helper import LiveServer
 
 from core.delivery import consent, links
 from core.delivery.links import Choice, NotOurs
 from core.delivery.models import OptOut
 from core.delivery.rules import Channel, Purpose
+from tests.browser.conftest import chromium, page
+from tests.browser.test_pages import fits
 from tests.delivery.outbox import PHONE
 
+__all__ = ["chromium", "page"]
 pytestmark = pytest.mark.django_db
 
 EMAIL = "ama.mensah@example.com"
@@ -169,3 +174,23 @@ def test_pressing_to_and_fro_is_stopped(stranger: Client) -> None:
     assert answer.status_code == 429
     assert "Wait an hour" in words(answer)
     assert stranger.post(at(BY_SMS), {"do": "stop"}).status_code == 302, "another's choice is not touched by that"
+
+
+@pytest.mark.browser
+@pytest.mark.xdist_group("browser")
+@pytest.mark.django_db(transaction=True)
+def test_a_person_stops_messages_and_takes_it_back_on_a_phone_and_at_a_desk(
+    page: Page, live_server: LiveServer
+) -> None:
+    page.goto(live_server.url + at(Choice(Channel.EMAIL, f"{'long.' * 12}name@poultry.example.com", Purpose.SERVICE)))
+    assert fits(page)
+    page.get_by_role("button", name="Stop these e-mails").click()
+    expect(page.get_by_role("heading")).to_contain_text("You get no e-mails about your farm")
+    assert fits(page)
+    button = page.get_by_role("button", name="Send them to me again")
+    assert (button.bounding_box() or {"height": 0})["height"] >= 44
+    button.click()
+    expect(page.get_by_role("button", name="Stop these e-mails")).to_be_visible()
+    page.goto(f"{live_server.url}/m/broken")
+    expect(page.get_by_role("heading")).to_have_text("This link does not work")
+    assert fits(page)
