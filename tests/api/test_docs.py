@@ -98,7 +98,7 @@ def schema(client: Client) -> Any:
 
 def test_every_endpoint_is_described_with_its_errors_and_its_key(schema: Any) -> None:
     described = {
-        (method, re.sub(r"{user_id}", "<uuid:user_id>", path.removeprefix("/api/v1/")))
+        (method, re.sub(r"{(\w+_id)}", r"<uuid:\1>", path.removeprefix("/api/v1/")))
         for path, methods in schema["paths"].items()
         for method in methods
         if method in METHODS

@@ -1,0 +1,1 @@
+"""Campaigns under /api/v1/."""
