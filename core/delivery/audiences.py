@@ -170,12 +170,12 @@ def as_given(given: object) -> str:
 
 @dataclass
 class Outlook:
-    """What is known of an audience before it is written to. `looked_at` people of `expected` were looked at one by one;
+    """What is known of an audience before it is written to. `examined` people of `expected` were looked at one by one;
     the counts of the others, except `expected`, are not known.
     """
 
     expected: int = 0
-    looked_at: int = 0
+    examined: int = 0
     duplicates: int = 0
     invalid: int = 0
     opted_out: int = 0
@@ -197,22 +197,22 @@ def look_ahead(audience: Audience, seeds: Sequence[str] = ()) -> Outlook:
         within_cap(outlook.expected)
         entries = (person.phone for person in people(audience.selection))
     seen = set(seeds)
-    while outlook.looked_at < LOOKS_AT:
+    while outlook.examined < LOOKS_AT:
         chunk = list(islice(entries, CHUNK))
         if not chunk:
             break
         sifted = sift(chunk)
         new = list(dict.fromkeys(phone for phone in sifted.valid if phone not in seen))
         seen.update(new)
-        outlook.looked_at += len(chunk)
+        outlook.examined += len(chunk)
         outlook.invalid += sifted.invalid
         outlook.duplicates += len(sifted.valid) - len(new)
         outlook.samples += new[: 3 - len(outlook.samples)]
         opted_out, suppressed = declined(new)
         outlook.opted_out += opted_out
         outlook.suppressed += suppressed
-    if audience.selection is None or outlook.expected <= outlook.looked_at:
-        outlook.expected = outlook.looked_at - outlook.invalid - outlook.duplicates
+    if audience.selection is None or outlook.expected <= outlook.examined:
+        outlook.expected = outlook.examined - outlook.invalid - outlook.duplicates
     return outlook
 
 

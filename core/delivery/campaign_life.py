@@ -43,7 +43,7 @@ UNREACHED = ("rejected", "expired", "dead", "undelivered_temporary", "undelivere
 class Plan:
     """What a campaign would be, before anything leaves. Money is GHS.
 
-    Of a selection of more than `looked_at` people the others are only counted: `duplicates`, `invalid`, `opted_out` and
+    Of a selection of more than `examined` people the others are only counted: `duplicates`, `invalid`, `opted_out` and
     `suppressed` are those found so far. `ends` is None while no rate is known.
     """
 
@@ -51,7 +51,7 @@ class Plan:
     text: str
     previews: tuple[str, ...]  # masked numbers
     recipients: int
-    looked_at: int
+    examined: int
     duplicates: int
     invalid: int
     opted_out: int
@@ -88,7 +88,7 @@ def _planned(text: object, audience: Audience, seeds: Sequence[str]) -> Plan:
         text=body,
         previews=tuple(phones.mask(phone) for phone in outlook.samples),
         recipients=outlook.expected,
-        looked_at=outlook.looked_at,
+        examined=outlook.examined,
         duplicates=outlook.duplicates,
         invalid=outlook.invalid,
         opted_out=outlook.opted_out,

@@ -134,7 +134,7 @@ def test_of_a_long_selection_a_part_is_looked_at(crowd: Crowd, monkeypatch: pyte
     for number in (3, 30):
         declines(f"+23324{number:07d}")
     plan = campaign_life.plan(text=TEXT, audience=audiences.selected({}, source="crowd"))
-    assert (plan.recipients, plan.looked_at, plan.opted_out, plan.to_be_sent) == (50, 20, 1, 49)
+    assert (plan.recipients, plan.examined, plan.opted_out, plan.to_be_sent) == (50, 20, 1, 49)
     assert crowd.read <= 21
 
 

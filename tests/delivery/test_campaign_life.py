@@ -58,7 +58,7 @@ def test_a_plan_says_what_would_go_to_whom_and_what_it_would_cost() -> None:
     declines(phones(5)[4])
     plan = campaign_life.plan(text="Ɛyɛ " + "a" * 70, audience=audiences.listed(numbers), seeds=["0209999999"])
     assert (plan.recipients, plan.duplicates, plan.invalid, plan.opted_out, plan.suppressed) == (5, 1, 2, 1, 0)
-    assert (plan.to_be_sent, plan.seeds, plan.looked_at) == (5, 1, 8)
+    assert (plan.to_be_sent, plan.seeds, plan.examined) == (5, 1, 8)
     assert (plan.encoding, plan.parts, plan.forced_by) == ("ucs2", 2, ("Ɛ", "ɛ"))
     assert plan.cost == 10 * Decimal("0.0300")
     assert plan.previews == ("+233*****0000", "+233*****0001", "+233*****0002")

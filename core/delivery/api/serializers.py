@@ -52,7 +52,7 @@ class PlanInfo(Plain):
     text = serializers.CharField(help_text="as it would be sent")
     previews = serializers.ListField(child=serializers.CharField(), help_text="masked numbers of up to three people")
     recipients = serializers.IntegerField()
-    looked_at = serializers.IntegerField(help_text="fewer than recipients: the four counts below are of these")
+    examined = serializers.IntegerField(help_text="fewer than recipients: the four counts below are of these")
     duplicates = serializers.IntegerField()
     invalid = serializers.IntegerField()
     opted_out = serializers.IntegerField()

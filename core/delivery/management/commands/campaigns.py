@@ -265,8 +265,8 @@ def _limit(text: str) -> int:
 
 
 def _planned(plan: Plan) -> list[tuple[str, str]]:
-    beyond = plan.looked_at < plan.recipients
-    of_these = f", of the {plan.looked_at:,} that were looked at" if beyond else ""
+    beyond = plan.examined < plan.recipients
+    of_these = f", of the {plan.examined:,} that were looked at" if beyond else ""
     forced = f", because of {' '.join(plan.forced_by)}" if plan.forced_by else ""
     ends = f", done about {when(plan.ends)}" if plan.ends else "; no rate is set, so its end is not known"
     kept_out = f"{plan.opted_out:,} have opted out, {plan.suppressed:,} take no SMS{of_these}"
