@@ -108,11 +108,11 @@ def _bare() -> None:
 
 def _measure(backlog: int, found: dict[str, list[float]]) -> None:
     """The claim and the sweeps, on the table as it is."""
-    from core.jobs import runs
+    from core.jobs import repairs, runs
     from core.jobs.rules import State
 
     queues = ["urgent", "default", "bulk"]
-    counted = min(backlog, runs.LONG_QUEUE - 1)  # the most messages beside which the rows are counted
+    counted = min(backlog, repairs.LONG_QUEUE - 1)  # the most messages beside which the rows are counted
     claims: list[runs.Claim | None] = []
     lost = _waiting(10, 600)
     for run_id in lost:
@@ -125,14 +125,14 @@ def _measure(backlog: int, found: dict[str, list[float]]) -> None:
     time_of("claim", [lambda run_id=run_id: claims.append(runs.claim(run_id, "bench")) for run_id in ids])  # type: ignore[misc]
     held = [claim for claim in claims if claim]
     time_of("end of a run", [lambda c=c: runs.finish(c, State.SUCCEEDED, "{}", None, None) for c in held])  # type: ignore[misc]
-    time_of("look, all that an idle sweep does", [lambda: runs.look(queues)] * SAMPLES)
-    time_of("recover_lost, none lost", [runs.recover_lost] * SAMPLES)
-    time_of("unheard, backlog on Redis", [lambda: runs.unheard("bulk", on_redis=backlog)] * SAMPLES)
-    time_of("unheard, counting a backlog", [lambda: runs.unheard("bulk", on_redis=counted)] * SAMPLES)
+    time_of("look, all that an idle sweep does", [lambda: repairs.look(queues)] * SAMPLES)
+    time_of("recover_lost, none lost", [repairs.recover_lost] * SAMPLES)
+    time_of("unheard, backlog on Redis", [lambda: repairs.unheard("bulk", on_redis=backlog)] * SAMPLES)
+    time_of("unheard, counting a backlog", [lambda: repairs.unheard("bulk", on_redis=counted)] * SAMPLES)
     sql("UPDATE jobs_taskrun SET lease_until = statement_timestamp() - interval '1 s' WHERE id = ANY (%s)", lost)
-    time_of("recover_lost, 10 lost", [runs.recover_lost])
+    time_of("recover_lost, 10 lost", [repairs.recover_lost])
     sql("UPDATE jobs_taskrun SET ring_at = statement_timestamp() - interval '1 h' WHERE id = ANY (%s)", lost)
-    time_of("unheard, 10 to ring", [lambda: runs.unheard("bulk", on_redis=counted)])
+    time_of("unheard, 10 to ring", [lambda: repairs.unheard("bulk", on_redis=counted)])
     sql("DELETE FROM jobs_taskrun WHERE id = ANY (%s)", [*lost, *ids])
 
 

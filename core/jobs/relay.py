@@ -15,7 +15,7 @@ import structlog
 from celery import current_app
 from redis import Redis
 
-from core.jobs import bell, notices, occurrences, runs, services
+from core.jobs import bell, notices, occurrences, repairs, services
 from core.jobs.leases import EVERY_SECONDS as LEASES_EVERY_SECONDS
 
 log = structlog.get_logger(__name__)
@@ -28,23 +28,23 @@ GAP_SECONDS = 5.0  # between two sweeps; more means that something was away
 def sweep(_worker: str = "") -> None:
     """Fire what is due, take back lost runs, end expired ones, then ring those that are due and unheard."""
     calm = _calm.sweep()
-    lost, expired, due, waiting = runs.look(list(current_app.amqp.queues))
+    lost, expired, due, waiting = repairs.look(list(current_app.amqp.queues))
     if due:
         occurrences.settle_due()
     if lost and calm:
-        back, cancelled = runs.recover_lost()
+        back, cancelled = repairs.recover_lost()
         for run_id, queue in back:
             log.warning("run_taken_back", task_id=str(run_id))
             waiting.append(queue)
         _tell(cancelled)
     if expired:
-        _tell(runs.expire())
+        _tell(repairs.expire())
     if not waiting:
         return
     lengths = queue_lengths(set(waiting))  # raises when Redis is away: nothing could be rung
     bell.listen_again()
     for queue in lengths:
-        rung = runs.unheard(queue, on_redis=lengths[queue])
+        rung = repairs.unheard(queue, on_redis=lengths[queue])
         if rung:
             heard = bell.ring(rung)
             log.info("rung_again", queue=queue, runs=len(rung), heard=heard)
@@ -70,7 +70,7 @@ class _Calm:
 _calm = _Calm()
 
 
-def _tell(ended: Iterable[runs.Ended]) -> None:
+def _tell(ended: Iterable[repairs.Ended]) -> None:
     """Runs that ended outside of a worker: the chords that count them hear of it."""
     for run_id, options in ended:
         services.tell_chord(run_id, options)
@@ -78,7 +78,7 @@ def _tell(ended: Iterable[runs.Ended]) -> None:
 
 def contain_unknown(_worker: str = "") -> None:
     """Fail runs of tasks that do not exist (any more), with a hint."""
-    for run_id, task, entry, options in runs.fail_unknown(list(current_app.tasks)):
+    for run_id, task, entry, options in repairs.fail_unknown(list(current_app.tasks)):
         log.warning("task_unknown", task_id=str(run_id), task=task)
         _tell([(run_id, options)])
         if entry:

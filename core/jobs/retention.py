@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from core.base.retention import RULES, clean
-from core.jobs import progress, runs
+from core.jobs import progress, repairs
 
 KEEP = {rule.name: int(rule.keep) for rule in RULES if isinstance(rule.keep, int)}
 SLICE = 2000
@@ -18,9 +18,9 @@ def prune(now: datetime) -> dict[str, int]:
 
 
 def _finished_runs() -> int:
-    deleted, place = 0, runs.BEGINNING
+    deleted, place = 0, repairs.BEGINNING
     while True:
-        count, reached = runs.prune(KEEP["runs"], place, SLICE)
+        count, reached = repairs.prune(KEEP["runs"], place, SLICE)
         deleted += count
         if reached is None:
             return deleted

@@ -17,7 +17,7 @@ from django.db import transaction
 from accounts.models import Region
 from core import clock
 from core.errors import InvalidInput
-from core.jobs import runs, services
+from core.jobs import repairs, runs, services
 from core.jobs.models import TaskRun
 from tests.factories import RegionFactory, UserFactory
 from tests.jobs import tasks
@@ -226,9 +226,9 @@ def test_a_due_time_is_a_row_and_redis_hears_nothing_before_it(doorbell: Doorbel
     assert run.ring_at == run.due_at
     assert silence(doorbell)
     assert runs.claim(run.pk, "worker@test") is None, "not before its time"
-    assert runs.unheard("default", on_redis=0) == []
+    assert repairs.unheard("default", on_redis=0) == []
     TaskRun.objects.update(due_at=clock.now(), ring_at=clock.now())
-    assert [bell.id for bell in runs.unheard("default", on_redis=0)] == [run.pk]
+    assert [bell.id for bell in repairs.unheard("default", on_redis=0)] == [run.pk]
     assert runs.claim(run.pk, "worker@test")
 
 

@@ -12,7 +12,7 @@ import pytest
 from celery import current_app
 from django.db import connection, transaction
 
-from core.jobs import leases, progress, runs
+from core.jobs import leases, progress, repairs, runs
 from core.jobs.failures import ClaimLostError, RunCancelled
 from core.jobs.models import TaskRun
 from core.jobs.rules import State
@@ -102,7 +102,7 @@ def test_a_run_that_is_asked_to_stop_is_not_begun_again(how: str) -> None:
             assert runs.retry(claim, 60, ("E", "e", "t")) == "cancelled"
         case "lost":
             TaskRun.objects.update(lease_until="2020-01-01T00:00Z")
-            assert runs.recover_lost() == ([], [(claim.id, {})])
+            assert repairs.recover_lost() == ([], [(claim.id, {})])
     assert TaskRun.objects.get().state == "cancelled"
 
 

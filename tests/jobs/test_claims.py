@@ -12,7 +12,7 @@ import pytest
 from django.db import connection
 
 from core import clock
-from core.jobs import leases, retention, runs
+from core.jobs import leases, repairs, retention, runs
 from core.jobs.models import TaskRun
 from core.jobs.rules import LEASE_SECONDS, MAX_ATTEMPTS, State
 from core.jobs.runs import Ask, Claim
@@ -107,7 +107,7 @@ def test_each_end_is_written_once(end: Callable[[Claim], State | None], state: s
 def test_a_worker_that_lost_its_run_cannot_end_it(end: Callable[[Claim], State | None], state: str) -> None:
     late = taken()
     lose(late)
-    runs.recover_lost()
+    repairs.recover_lost()
     now = runs.claim(late.id, "w2@test")
     assert now
     assert now.fence == late.fence + 1
@@ -126,7 +126,7 @@ def test_final_is_final_for_the_table_too(end: Callable[[Claim], State | None], 
     runs.extend([(claim.id, claim.fence, None)])
     assert runs.asked_to_cancel([(claim.id, claim.fence)]) == {}
     assert runs.claim(claim.id, "w2@test") is None
-    assert runs.recover_lost() == ([], [])
+    assert repairs.recover_lost() == ([], [])
     assert row(claim).state == final
 
 
@@ -172,19 +172,19 @@ def test_extending_keeps_what_is_still_ones_own() -> None:
     kept = row(mine).lease_until
     assert kept
     assert kept > clock.now()
-    assert [run_id for run_id, _ in runs.recover_lost()[0]] == [lost.id]
+    assert [run_id for run_id, _ in repairs.recover_lost()[0]] == [lost.id]
 
 
 def test_a_lost_run_goes_back_in_line_and_may_be_rung_at_once() -> None:
     claim = taken("w1@gone")
-    assert runs.recover_lost() == ([], []), "its worker is believed to live"
+    assert repairs.recover_lost() == ([], []), "its worker is believed to live"
     lose(claim)
-    assert runs.recover_lost() == ([(claim.id, "default")], [])
+    assert repairs.recover_lost() == ([(claim.id, "default")], [])
     run = row(claim)
     assert (run.state, run.error_class, run.attempts) == ("pending", "WorkerLost", 1)
     assert "w1@gone" in run.error_text
-    assert [bell.id for bell in runs.unheard("default", on_redis=0)] == [claim.id]
-    assert runs.recover_lost() == ([], [])
+    assert [bell.id for bell in repairs.unheard("default", on_redis=0)] == [claim.id]
+    assert repairs.recover_lost() == ([], [])
 
 
 def test_a_run_that_loses_its_worker_every_time_is_given_back_every_time() -> None:
@@ -195,7 +195,7 @@ def test_a_run_that_loses_its_worker_every_time_is_given_back_every_time() -> No
         assert claim
         assert (claim.attempts, claim.max_attempts) == (attempt, MAX_ATTEMPTS)
         lose(claim)
-        runs.recover_lost()
+        repairs.recover_lost()
     run.refresh_from_db()
     assert (run.state, run.error_class, run.attempts) == ("pending", "WorkerLost", 4)
 
@@ -203,7 +203,7 @@ def test_a_run_that_loses_its_worker_every_time_is_given_back_every_time() -> No
 def test_success_after_a_lost_worker_leaves_no_error() -> None:
     claim = taken()
     lose(claim)
-    runs.recover_lost()
+    repairs.recover_lost()
     again = runs.claim(claim.id, "w2@test")
     assert again
     runs.finish(again, State.SUCCEEDED, "1", None, None)
@@ -229,7 +229,7 @@ def test_of_many_workers_at_once_exactly_one_gets_it(how: str) -> None:
             if how == "claim":
                 got.append(runs.claim(run.id, f"w{number}@test"))
             else:
-                got.append(runs.recover_lost()[0] or None)
+                got.append(repairs.recover_lost()[0] or None)
         finally:
             connection.close()
 
@@ -258,7 +258,7 @@ def test_a_run_longer_than_its_lease_is_kept_by_the_resident_thread(monkeypatch:
     assert held not in leases._resident.held
     lose(claim)
     threading.Event().wait(1.5)
-    assert runs.recover_lost() == ([(claim.id, "default")], []), "a run that is over is not kept"
+    assert repairs.recover_lost() == ([(claim.id, "default")], []), "a run that is over is not kept"
 
 
 @pytest.mark.django_db(transaction=True)

@@ -14,7 +14,7 @@ from django.db import OperationalError, connection
 
 from core import clock
 from core.errors import InvalidInput
-from core.jobs import runs
+from core.jobs import repairs, runs
 from core.jobs.models import TaskRun
 from tests.jobs import tasks
 from tests.jobs.doorbell import Doorbell
@@ -114,7 +114,7 @@ def test_a_commit_whose_answer_was_lost_is_not_done_again(
     doorbell.work()
     assert answers == [True]
     TaskRun.objects.filter(state="pending").update(ring_at=clock.now())
-    for bell in runs.unheard("default", on_redis=0):
+    for bell in repairs.unheard("default", on_redis=0):
         current_app.send_task(bell.task, task_id=str(bell.id), queue="default", headers={"ledger": True})
     doorbell.work()
     assert calls == [(1, 2), (3, 10)]

@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from core import clock
 from core.base.models import Setting
 from core.errors import InvalidInput
-from core.jobs import relay, runs, services
+from core.jobs import relay, repairs, runs, services
 from core.jobs.models import TaskRun
 from tests.jobs import tasks
 from tests.jobs.doorbell import Doorbell
@@ -52,7 +52,7 @@ def test_the_key_is_free_after_every_end(end: str) -> None:
         runs.cancel([first])
     elif end == "expired":
         TaskRun.objects.update(expires_at=clock.now(), ring_at=clock.now())
-        runs.expire()
+        repairs.expire()
     else:
         claim = runs.claim(first, "w@test")
         assert claim
@@ -61,7 +61,7 @@ def test_the_key_is_free_after_every_end(end: str) -> None:
             runs.hand_back(claim)
         else:
             TaskRun.objects.filter(pk=first).update(lease_until=clock.now() - timedelta(seconds=1))
-            runs.recover_lost()
+            repairs.recover_lost()
     assert services.enqueue_coalesced(ECHO, "k", 1).id != str(first)
 
 

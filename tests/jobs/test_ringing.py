@@ -14,7 +14,7 @@ from django.db import InterfaceError, ProgrammingError, connection
 from structlog.testing import capture_logs
 
 from core import clock
-from core.jobs import relay, runs, services, sweeper
+from core.jobs import relay, repairs, runs, services, sweeper
 from core.jobs.models import TaskRun
 from tests.jobs import tasks
 from tests.jobs.doorbell import Doorbell
@@ -74,7 +74,7 @@ def test_what_redis_lost_of_a_long_line_does_not_wait_until_the_line_is_over(doo
 def test_as_many_are_rung_as_are_missing_on_redis(waiting: int, on_redis: int, rung: int) -> None:
     for _ in range(waiting):
         unheard(since_seconds=30)
-    assert len(runs.unheard("default", on_redis=on_redis)) == rung
+    assert len(repairs.unheard("default", on_redis=on_redis)) == rung
 
 
 def test_each_queue_is_judged_by_itself(doorbell: Doorbell) -> None:
@@ -88,7 +88,7 @@ def test_each_queue_is_judged_by_itself(doorbell: Doorbell) -> None:
 
 def test_the_longest_overdue_ring_first_and_not_more_than_the_limit() -> None:
     ids = [unheard(since_seconds=seconds).pk for seconds in (10, 40, 20)]
-    first, second = runs.unheard("default", on_redis=0, limit=2)
+    first, second = repairs.unheard("default", on_redis=0, limit=2)
     assert {first.id, second.id} == {ids[1], ids[2]}
 
 
@@ -213,8 +213,8 @@ def test_a_run_whose_time_has_come_is_rung_however_long_the_queue() -> None:
     run = unheard(since_seconds=30)
     moment = clock.now() - timedelta(seconds=1)
     TaskRun.objects.update(due_at=moment, ring_at=moment)
-    assert [bell.id for bell in runs.unheard("default", on_redis=5_000)] == [run.pk]
-    assert runs.unheard("default", on_redis=5_000) == []
+    assert [bell.id for bell in repairs.unheard("default", on_redis=5_000)] == [run.pk]
+    assert repairs.unheard("default", on_redis=5_000) == []
 
 
 def test_runs_that_wait_for_a_later_time_are_not_counted() -> None:
@@ -222,7 +222,7 @@ def test_runs_that_wait_for_a_later_time_are_not_counted() -> None:
     for _ in range(3):
         unheard()
     TaskRun.objects.update(due_at=later, ring_at=later)
-    assert runs.unheard("default", on_redis=0) == []
+    assert repairs.unheard("default", on_redis=0) == []
 
 
 def test_a_run_that_expired_is_over_for_who_waits_and_for_its_chord(doorbell: Doorbell) -> None:
@@ -245,7 +245,7 @@ def test_a_run_that_was_begun_in_time_goes_on_after_its_expiry() -> None:
     assert claim
     runs.hand_back(claim)
     TaskRun.objects.update(expires_at=clock.now())
-    assert runs.expire() == []
+    assert repairs.expire() == []
     assert runs.claim(claim.id, "w2@test")
 
 

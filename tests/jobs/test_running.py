@@ -13,7 +13,7 @@ from celery.result import AsyncResult
 from django.db import connection
 
 from core import clock
-from core.jobs import relay, runs
+from core.jobs import relay, repairs, runs
 from core.jobs.models import TaskRun
 from core.jobs.rules import MAX_ATTEMPTS
 from core.jobs.task import HandBack
@@ -259,7 +259,7 @@ def test_a_claim_that_was_lost_is_not_written_over(doorbell: Doorbell, monkeypat
 
     def overtaken(value: Any) -> str:
         TaskRun.objects.update(lease_until=clock.now() - timedelta(minutes=1))
-        runs.recover_lost()
+        repairs.recover_lost()
         assert runs.claim(only().pk, "other@test")
         return "too late"
 
