@@ -216,6 +216,9 @@ def queue_templated_all(template: str, tellings: Sequence[Telling], *, serious: 
     """As `queue_templated` for many people, in a fixed number of statements."""
     found = templates.in_force(template, {telling.to.language for telling in tellings})
     policy = templates.plain_letters()
+    now = clock.now()
+    purpose = templates.named(template).purpose
+    leaves = {channel: opening(purpose, channel, now, any_hour=channel == Channel.EMAIL) for channel in Channel}
     rows: list[OutboundMessage] = []
     notices: dict[int, Notification] = {}
     mine: list[list[int]] = []
@@ -225,7 +228,7 @@ def queue_templated_all(template: str, tellings: Sequence[Telling], *, serious: 
         places = []
         for channel in _channels(words.template, telling.to, serious=serious):
             places.append(len(rows))
-            rows.append(_templated(words, written, telling, channel))
+            rows.append(_templated(words, written, telling, channel, leaves[channel]))
         mine.append(places)
         if telling.to.user_id and not words.template.secret:
             notices[number] = _notice(words, written, telling, telling.to.user_id)
@@ -252,7 +255,9 @@ def _channels(template: Template, to: Addressee, *, serious: bool) -> list[Chann
     return email or sms if to.prefers == EMAIL_PREFERRED else sms or email
 
 
-def _templated(found: InForce, written: Written, telling: Telling, channel: Channel) -> OutboundMessage:
+def _templated(
+    found: InForce, written: Written, telling: Telling, channel: Channel, leaves: datetime
+) -> OutboundMessage:
     template, to = found.template, telling.to
     if channel == Channel.SMS:
         text, parts = checked_sms(written.sms)
@@ -274,6 +279,7 @@ def _templated(found: InForce, written: Written, telling: Telling, channel: Chan
         user_id=to.user_id,
         template=template.key,
         secret=template.secret,
+        leaves=leaves,
     )
     row.language, row.template_version = found.language, found.version
     return row
@@ -309,14 +315,15 @@ def _row(
     secret: bool,
     parts: int = 1,
     problem: str = "",
+    leaves: datetime | None = None,
 ) -> OutboundMessage:
-    """A message that is not written yet."""
+    """A message that is not written yet. `leaves` saves asking for the sending window again."""
     checked_key(key)
     secret = secret or purpose == Purpose.OTP
     if secret and purpose == Purpose.BULK:
         raise InvalidInput("A text with a code or token does not go to many. Send it to each, with another purpose.")
     now = clock.now()
-    leaves = opening(purpose, channel, max(now, not_before or now), any_hour=any_hour)
+    leaves = leaves or opening(purpose, channel, max(now, not_before or now), any_hour=any_hour)
     waits = Status.HELD if leaves > now else Status.QUEUED
     soon = timedelta(seconds=rules.LOOK_AGAIN_SECONDS)
     # what may leave at once is due by the database's clock, which decides

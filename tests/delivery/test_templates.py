@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import LazySettings
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, transaction
 from django.test.utils import CaptureQueriesContext
@@ -413,7 +414,11 @@ def test_the_same_thing_told_again_is_told_once() -> None:
     assert OutboundMessage.objects.count() == Notification.objects.count() == 1
 
 
-def test_ten_times_as_many_people_cost_no_more_queries(hints: Hints) -> None:
+def test_ten_times_as_many_people_cost_no_more_queries(hints: Hints, settings: LazySettings) -> None:
+    settings.SENDING_WINDOWS = True
+    for key, value in (("messages.window_start", "00:00"), ("messages.window_end", "23:59")):
+        Setting.objects.create(key=key, value=value)
+
     def queries(count: int, first: int) -> int:
         people = [
             Telling(Addressee(number, language=("tw", "en")[n % 2]), VALUES, f"{first}/{n}")
