@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,8 +16,9 @@ from django.db import transaction
 from core.delivery import campaigns, dispatch
 from core.delivery.campaigns import Progress
 from core.delivery.models import Campaign, CampaignRecipient, OutboundMessage
-from tests.delivery.outbox import meanwhile, phones
+from tests.delivery.outbox import meanwhile, phones, wait_for
 from tests.sandbox.process import Sandbox
+from tests.system.product import Process
 
 pytestmark = pytest.mark.django_db
 
@@ -199,3 +202,33 @@ def test_a_campaign_is_not_done_while_another_run_holds_some_of_its_recipients()
     OutboundMessage.objects.filter(status="queued").update(status="suppressed", due_at=None, ring_at=None)
     assert campaigns.finish() == 1
     assert Campaign.objects.get().status == "done"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("state", ["running", "paused", "cancelled"])
+def test_a_worker_killed_in_the_middle_of_its_work_leaves_it_to_the_next(tmp_path: Path, state: str) -> None:
+    """kill -9 while messages are written, held or suppressed."""
+    campaign = campaigns.start(RUN, phones(20_000), "Hello", batch_size=50)
+    end = {"running": "queued", "paused": "held", "cancelled": "suppressed"}[state]
+    if state == "running":
+        while campaigns._store_some(campaign, phones(20_000)):
+            pass
+    else:
+        assert campaigns.work(campaign, phones(20_000), batch_size=500, seconds=120).done
+        Campaign.objects.update(status=state)
+
+    def dealt_with() -> int:
+        return OutboundMessage.objects.filter(status=end).count()
+
+    worker = Process(tmp_path / "worker.log", "tests.delivery.work_on", str(RUN))
+    try:
+        wait_for(dealt_with, "the work has begun", seconds=30)
+    finally:
+        worker.signal(signal.SIGKILL)
+        worker.popen.wait(5)
+    assert 0 < dealt_with() < 20_000, "killed in the middle"
+    progress = campaigns.work(start(phones(20_000)), phones(20_000), batch_size=500, seconds=120)
+    assert progress.done
+    assert dealt_with() == 20_000
+    assert OutboundMessage.objects.values("recipient").distinct().count() == OutboundMessage.objects.count() == 20_000
+    assert Campaign.objects.get().written == 20_000
