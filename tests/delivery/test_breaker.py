@@ -140,6 +140,23 @@ def test_one_provider_does_not_stop_the_other(sandbox: Sandbox) -> None:
     assert again(mail).status == "accepted"
 
 
+def test_a_mail_server_that_is_away_or_refuses_us_is_spared_too(sandbox: Sandbox, settings: LazySettings) -> None:
+    mails = [an_email(f"ama{number}@example.com", hint=False) for number in range(8)]
+    sandbox.faults(smtp_refuse=60)
+    assert [dispatch.deliver(mail.pk) for mail in mails] == [True] * 5 + [False] * 3
+    assert told() == [("gateway_stopped", "unreachable")]
+    sandbox.faults()
+    settings.EMAIL_HOST_USER, settings.EMAIL_HOST_PASSWORD = "pms", "wrong"
+    probe_due()
+    assert dispatch.deliver(mails[5].pk) is True
+    assert opened() == {"credentials"}
+    settings.EMAIL_HOST_USER = settings.EMAIL_HOST_PASSWORD = ""
+    probe_due()
+    assert dispatch.deliver(mails[6].pk) is True
+    assert opened() == set()
+    assert again(mails[6]).status == "accepted"
+
+
 def test_a_call_that_goes_well_writes_nothing_here(sandbox: Sandbox) -> None:
     message = an_sms(hint=False)
     with CaptureQueriesContext(connection) as queries:

@@ -14,7 +14,7 @@ from email.utils import format_datetime, parseaddr
 from django.conf import settings
 
 from core.delivery.gateways import Answer
-from core.delivery.rules import SuppressionReason, Verdict
+from core.delivery.rules import Fault, SuppressionReason, Verdict
 
 _TEMPORARY = range(400, 500)
 _FINAL = range(500, 600)
@@ -70,7 +70,8 @@ class Smtp:
         except smtplib.SMTPAuthenticationError as error:
             return _answer(Verdict.NOT_CONFIGURED, "wrong credentials. Check EMAIL_HOST_USER", error.smtp_code)
         except (smtplib.SMTPException, ssl.SSLError, OSError) as error:
-            return Answer(Verdict.PROVIDER_AWAY, reason=f"SMTP: not reached ({type(error).__name__})")
+            reason = f"SMTP: not reached ({type(error).__name__})"
+            return Answer(Verdict.PROVIDER_AWAY, reason=reason, fault=Fault.UNREACHABLE)
         try:
             return self._hand_over(connection, mail, str(message["Message-ID"]), content)
         finally:
@@ -123,8 +124,10 @@ class Smtp:
         except (smtplib.SMTPException, OSError) as error:
             kind = type(error).__name__
             if data_began:
-                return Answer(Verdict.IN_DOUBT, reason=f"SMTP: the mail went out, the answer was lost ({kind})")
-            return Answer(Verdict.PROVIDER_AWAY, reason=f"SMTP: connection lost before the mail went out ({kind})")
+                reason = f"SMTP: the mail went out, the answer was lost ({kind})"
+                return Answer(Verdict.IN_DOUBT, reason=reason, fault=Fault.NO_ANSWER)
+            reason = f"SMTP: connection lost before the mail went out ({kind})"
+            return Answer(Verdict.PROVIDER_AWAY, reason=reason, fault=Fault.UNREACHABLE)
         return Answer(Verdict.ACCEPTED, provider_id=message_id, body_status=str(code))
 
 
@@ -169,7 +172,8 @@ def _suppressed(code: int, words: bytes) -> SuppressionReason | None:
 
 
 def _answer(verdict: Verdict, reason: str, code: int) -> Answer:
-    return Answer(verdict, reason=f"SMTP: {reason} ({code})", body_status=str(code))
+    fault = Fault.CREDENTIALS if verdict == Verdict.NOT_CONFIGURED else None
+    return Answer(verdict, reason=f"SMTP: {reason} ({code})", body_status=str(code), fault=fault)
 
 
 def _dotted(content: bytes) -> bytes:

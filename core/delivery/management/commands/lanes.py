@@ -1,4 +1,4 @@
-"""`manage.py lanes`: which lanes send, which do not and why, what waits, the rate, the day's money; pause and resume."""
+"""`manage.py lanes`: what sends, what does not and why, what waits, the rate, the day's money; pause and resume."""
 
 from __future__ import annotations
 
