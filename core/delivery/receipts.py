@@ -34,8 +34,8 @@ log = structlog.get_logger(__name__)
 
 EVERY_SECONDS = 3.0
 UNMATCHED_EVERY_SECONDS = 30.0
-CALLS = 10  # asked about between two writes
-LOOKED_AT = 2_000  # due messages among which those calls are chosen
+CALLS = 10  # asked about between two writes when they are of single messages; else one batch at a time
+LOOKED_AT = 1_000  # due messages among which those calls are chosen
 TAKEN_SECONDS = 120  # longer than a call with the longest time-outs allowed
 HINT = "delivery.receipts.hinted"
 HINT_SECONDS = 60
@@ -94,8 +94,9 @@ class Receipt:
 def poll(*, seconds: float) -> tuple[int, bool]:
     """Ask for about so many seconds. Returns how many messages were asked about and whether more are due now."""
     ends = time.monotonic() + seconds
-    asked = 0
-    while taken := _take():
+    asked, calls = 0, 1
+    while taken := _take(calls):
+        calls = CALLS if len(taken) <= CALLS else 1
         heard: list[Heard] = []
         receipts: list[Receipt] = []
         put_off: StatusAnswer | None = None
@@ -163,10 +164,10 @@ RETURNING message.id, message.last_attempt_id, mine.batch_id, message.provider_i
 """
 
 
-def _take() -> list[Due]:
+def _take(calls: int = CALLS) -> list[Due]:
     """Take the messages of a few calls for the time that asking takes. What another worker takes is passed over."""
     with connection.cursor() as cursor:
-        cursor.execute(_TAKE, [LOOKED_AT, CALLS, TAKEN_SECONDS])
+        cursor.execute(_TAKE, [LOOKED_AT, calls, TAKEN_SECONDS])
         return [Due(*row) for row in cursor.fetchall()]
 
 
