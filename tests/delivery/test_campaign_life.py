@@ -151,7 +151,9 @@ def test_a_draft_sends_nothing_and_a_started_one_everything_once(sandbox: Sandbo
     assert "+233" not in str([(row.before, row.after) for row in AuditLog.objects.all()])
 
 
-@pytest.mark.parametrize(("before", "act"), itertools.product(CampaignStatus, ("start", "pause", "resume", "cancel")))
+@pytest.mark.parametrize(
+    ("before", "act"), list(itertools.product(CampaignStatus, ("start", "pause", "resume", "cancel")))
+)
 def test_each_decision_is_taken_in_its_states_only(before: CampaignStatus, act: str) -> None:
     wanted = {"start": "queued", "pause": "paused", "resume": "running", "cancel": "cancelled"}[act]
     campaign = Campaign.objects.create(message=TEXT, status=before.value, expected=1)

@@ -216,7 +216,7 @@ IN_NINE_MINUTES = format_datetime(datetime.now(UTC) + timedelta(minutes=9), useg
         (429, "0", 0, 0),
         (503, "120", 120, 120),
         (429, "999999999999", LONGEST_WAIT, LONGEST_WAIT),
-        (503, IN_NINE_MINUTES, 240, 540),
+        pytest.param(503, IN_NINE_MINUTES, 240, 540, id="in nine minutes"),
         (429, "Sun, 01 Jan 2023 10:00:00 GMT", 0, 0),
         (429, "Sat, 01 Jan 2400 10:00:00 GMT", LONGEST_WAIT, LONGEST_WAIT),
         (429, "-5", None, None),
