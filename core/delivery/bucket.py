@@ -4,8 +4,9 @@ It lives on the broker's Redis (CELERY_BROKER_URL, so TLS and Sentinel as there)
 told of no work anyway, while REDIS_URL belongs to the cache and may be switched off.
 
 Time is Redis' own. A bucket that was lost begins empty, so FLUSHALL lets nothing through twice. Two things hold at
-once: tokens come in at 97 % of the limit, and no 10 s see more than 99 % of theirs. What lies between the two is for
-catching up after a pause. Bulk leaves a share of both to default, and default one to urgent.
+once: tokens come in at 96.5 % of the limit, and no 10 s see more than 98 % of theirs. The rest is for calls that begin
+a little after they were allowed: together with others they must not be more than the limit either. Bulk leaves a share
+of both to default, and default one to urgent.
 
 After "too many requests" the rate is cut, whatever the limit, and climbs back little by little. Without Redis nobody
 knows what the others send: bulk waits, urgent and default go at a small rate of each process's own.
@@ -34,9 +35,9 @@ SILENCE_SECONDS = 2.0  # after a Redis that did not answer
 CLOSED_SECONDS = 3.0  # bulk without Redis looks again
 LOCAL_PARTS_PER_SECOND = {"urgent": 5.0, "default": 1.0, "bulk": 0.0}  # of one process, without Redis
 # Of the tokens: how low a lane may draw them, in bursts; below zero is what comes in next.
-FLOORS = {"urgent": -1.0, "default": 0.1, "bulk": 0.25}
+FLOORS = {"urgent": -0.5, "default": 0.05, "bulk": 0.125}
 # Of what may go in 10 s: what a lane leaves to the others, in seconds of the limit and at least so many parts.
-RESERVES = {"urgent": (0.0, 0), "default": (0.1, 1), "bulk": (0.15, 2)}
+RESERVES = {"urgent": (0.0, 0), "default": (0.08, 1), "bulk": (0.15, 2)}
 KEEP_SECONDS = 3_600
 
 # The state: `at` and `until` in ms, tokens, the cap after a cut with its climb a second, and how many parts went in
@@ -74,8 +75,8 @@ if cap then
 end
 local rate = limit
 if cap and (limit == 0 or cap < limit) then rate = cap end
-local burst = math.max(0.3 * rate, 1)
-if rate > 0 then tokens = math.min(burst, tokens + 0.97 * rate * (now - at) / 1000) else tokens = 0 end
+local burst = math.max(0.6 * rate, 1)
+if rate > 0 then tokens = math.min(burst, tokens + 0.965 * rate * (now - at) / 1000) else tokens = 0 end
 local function keep()
     redis.call('HSET', key, 'at', now, 'tokens', tokens, 'slot', slot, 'sum', sum, 'until', closed, 'cut', cut)
     if cap then redis.call('HSET', key, 'cap', cap, 'climb', climb) else redis.call('HDEL', key, 'cap', 'climb') end
@@ -87,7 +88,7 @@ end
 _TAKE = (
     _HEAD
     + """
-local floor, most = tonumber(ARGV[3]), 9.9 * limit - math.max(tonumber(ARGV[4]) * limit, tonumber(ARGV[5]))
+local floor, most = tonumber(ARGV[3]), 9.8 * limit - math.max(tonumber(ARGV[4]) * limit, tonumber(ARGV[5]))
 local go, given, wait = 0, 0, 0
 if closed > now then
     wait = (closed - now) / 1000
@@ -97,7 +98,7 @@ else
         if rate > 0 then
             local need = math.min(cost, 0.99 * burst * (1 - floor)) + floor * burst
             if tokens < need then
-                wait = (need - tokens) / (0.97 * rate)
+                wait = (need - tokens) / (0.965 * rate)
                 break
             end
             if limit > 0 and sum > 0 and sum + cost > most then
@@ -115,19 +116,20 @@ return {go, tostring(wait)}
 """
 )
 
-# How many parts a lane would get now; too few are worth a little wait. ARGV as above, without costs.
+# How many parts a lane would get now: worth a call, and no more than a fifth of a second of the limit, so that little
+# is on its way at any moment. ARGV as above, without costs.
 _ROOM = (
     _HEAD
     + """
-local floor, most = tonumber(ARGV[3]), 9.9 * limit - math.max(tonumber(ARGV[4]) * limit, tonumber(ARGV[5]))
+local floor, most = tonumber(ARGV[3]), 9.8 * limit - math.max(tonumber(ARGV[4]) * limit, tonumber(ARGV[5]))
 keep()
 if closed > now then return {0, tostring((closed - now) / 1000)} end
 if rate == 0 then return {-1, '0'} end
-local lump = math.max(1, math.floor(0.5 * burst * (1 - floor)))
+local lump = math.max(1, math.floor(0.1 * rate))
 local room = math.floor(tokens - floor * burst + 0.01)
-if room < lump then return {0, tostring(math.max((lump - room) / (0.97 * rate), 0.01))} end
+if room < lump then return {0, tostring(math.max((lump - room) / (0.965 * rate), 0.01))} end
 if limit > 0 and sum > 0 and sum + 1 > most then return {0, '0.1'} end
-return {room, '0'}
+return {math.min(room, 2 * lump), '0'}
 """
 )
 

@@ -26,7 +26,7 @@ def drained(limit: int, lane: str = "bulk") -> int:
 def full(limit: int) -> None:
     """A bucket nobody has drawn from for a while."""
     bucket.take("p", "bulk", [], limit)
-    time.sleep(0.4)
+    time.sleep(0.7)
 
 
 # --- alone ---------------------------------------------------------------------------------------------------------
@@ -51,15 +51,15 @@ def test_the_first_that_fit_may_go_and_the_wait_is_for_the_next() -> None:
     assert grant.go == 2
     assert 0 < grant.wait < 1
     time.sleep(grant.wait + 0.02)
-    assert bucket.take("p", "urgent", [59], 100).go == 1, "what costs more than the bucket holds goes when it is full"
+    assert bucket.take("p", "urgent", [900], 100).go == 1, "what costs more than the bucket holds goes when it is full"
 
 
 def test_bulk_leaves_a_share_to_default_and_default_one_to_urgent() -> None:
     full(100)
     bulk, default, urgent = (drained(100, lane) for lane in ("bulk", "default", "urgent"))
-    assert 20 <= bulk <= 25
-    assert 3 <= default <= 8
-    assert 30 <= urgent <= 40
+    assert 52 <= bulk <= 58
+    assert 3 <= default <= 9
+    assert 33 <= urgent <= 42
 
 
 def test_the_smallest_limit_still_lets_the_longest_text_through() -> None:
@@ -90,7 +90,7 @@ def test_room_is_a_lump_worth_a_call() -> None:
     full(100)
     parts, wait = bucket.room("p", "bulk", 100)
     assert parts is not None
-    assert (15 <= parts <= 25, wait) == (True, 0)
+    assert (parts, wait) == (20, 0)
     drained(100)
     parts, wait = bucket.room("p", "bulk", 100)
     assert parts == 0
@@ -111,7 +111,7 @@ def test_a_provider_that_says_stop_is_left_alone_and_then_gets_less() -> None:
     rate = bucket.rate("p", 0)
     assert rate is not None
     assert rate.parts_per_second == pytest.approx(7_000, rel=0.05), "of 10,000 in a second"
-    assert 0 < bucket.take("p", "bulk", [1] * 10_000, 0).go < 3_000
+    assert 0 < bucket.take("p", "bulk", [1] * 10_000, 0).go < 5_000
 
 
 def test_calls_in_flight_cut_the_rate_once() -> None:
