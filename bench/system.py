@@ -78,7 +78,7 @@ class System:
 
 def prepare(base: Path, *, long: bool) -> System:
     """Servers described, not started; the environment of this process and of all that it starts."""
-    postgres = Postgres(base / "postgres", free_port(), "pms", secrets.token_urlsafe(16), "pms")
+    postgres = Postgres(base / "postgres", free_port(), "pms", secrets.token_urlsafe(16), "test_bench")
     server = Redis(base / "redis", free_port())
     http, smtp = free_port(), free_port()
     os.environ |= {

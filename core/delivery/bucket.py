@@ -70,7 +70,7 @@ elseif last then
     end
 end
 if cap then
-    cap = cap + climb * (now - at) / 1000
+    cap = cap + math.max(climb, 0.03 * cap) * (now - at) / 1000  -- cut in a quiet hour, it must not take hours
     if limit > 0 and cap >= limit then cap = nil end
 end
 local rate = limit

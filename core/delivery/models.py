@@ -63,13 +63,13 @@ class OutboundMessage(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    idempotency_key = models.CharField(max_length=200, unique=True)
+    idempotency_key = models.CharField(max_length=200)
     channel = models.CharField(max_length=10, choices=_values(Channel))
     purpose = models.CharField(max_length=10, choices=_values(Purpose))
     lane = models.CharField(max_length=10)
     recipient = models.CharField(max_length=254)
     user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+", db_index=False
     )
     subject_type = models.CharField(max_length=50, default="", blank=True)
     subject_id = models.CharField(max_length=64, default="", blank=True)
@@ -100,7 +100,7 @@ class OutboundMessage(models.Model):
     fence = models.PositiveIntegerField(default=0)
     lease_until = models.DateTimeField(null=True, blank=True)
     last_attempt = models.ForeignKey(
-        DeliveryAttempt, null=True, blank=True, on_delete=models.PROTECT, related_name="sent_messages"
+        DeliveryAttempt, null=True, blank=True, on_delete=models.PROTECT, related_name="sent_messages", db_index=False
     )
     earlier_attempts = ArrayField(
         models.UUIDField(), default=list, blank=True, db_default=[], help_text="the calls before the last"
@@ -132,22 +132,20 @@ class OutboundMessage(models.Model):
 
     class Meta:
         constraints = [
-            _known("status", Status, "message_status_known"),
-            _known("channel", Channel, "message_channel_known"),
-            _known("purpose", Purpose, "message_purpose_known"),
-            models.CheckConstraint(
-                condition=Q(receipt_due_at__isnull=True) | Q(status__in=["accepted", "in_doubt"]),
-                name="message_receipt_awaited",
-            ),
-            models.CheckConstraint(
-                condition=Q(status__in=["queued", "held"], due_at__isnull=False, ring_at__isnull=False)
-                | (~Q(status__in=["queued", "held"]) & Q(due_at__isnull=True, ring_at__isnull=True)),
-                name="message_due_while_waiting",
-            ),
-            models.CheckConstraint(
-                condition=Q(status__in=["claimed", "submitting"], lease_until__isnull=False)
-                | (~Q(status__in=["claimed", "submitting"]) & Q(lease_until__isnull=True)),
-                name="message_lease_while_taken",
+            models.UniqueConstraint(fields=["idempotency_key"], name="message_once"),
+            models.CheckConstraint(  # one: PostgreSQL reads the text of each anew for every statement
+                condition=Q(status__in=list(map(str, Status)))
+                & Q(channel__in=list(map(str, Channel)), purpose__in=list(map(str, Purpose)))
+                & (
+                    Q(status__in=["queued", "held"], due_at__isnull=False, ring_at__isnull=False)
+                    | (~Q(status__in=["queued", "held"]) & Q(due_at__isnull=True, ring_at__isnull=True))
+                )
+                & (
+                    Q(status__in=["claimed", "submitting"], lease_until__isnull=False)
+                    | (~Q(status__in=["claimed", "submitting"]) & Q(lease_until__isnull=True))
+                )
+                & (Q(receipt_due_at__isnull=True) | Q(status__in=["accepted", "in_doubt"])),
+                name="message_whole",
             ),
             models.CheckConstraint(
                 condition=~Q(status__in=["queued", "held", "claimed", "submitting"]) | ~Q(recipient=""),
@@ -183,7 +181,13 @@ class OutboundMessage(models.Model):
             ),
             models.Index(fields=["lane", "due_at"], condition=Q(status="held"), name="message_held"),
             models.Index(fields=["lease_until"], condition=Q(lease_until__isnull=False), name="message_taken"),
-            models.Index(fields=["subject_type", "subject_id"], condition=~Q(subject_id=""), name="message_subject"),
+            models.Index(fields=["user"], condition=Q(user__isnull=False), name="message_user"),
+            models.Index(fields=["last_attempt"], condition=Q(last_attempt__isnull=False), name="message_attempt"),
+            models.Index(
+                fields=["subject_type", "subject_id"],
+                condition=~Q(subject_id="") & Q(campaign__isnull=True),
+                name="message_subject",
+            ),
             models.Index(fields=["campaign", "status"], condition=Q(campaign__isnull=False), name="message_campaign"),
             models.Index(
                 fields=["receipt_due_at"], condition=Q(receipt_due_at__isnull=False), name="message_receipt_due"
@@ -507,7 +511,6 @@ class Campaign(models.Model):
     expected = models.PositiveIntegerField(default=0, help_text="recipients when it was planned")
     estimate = models.DecimalField(max_digits=14, decimal_places=4, null=True, blank=True, help_text="GHS")
     ceiling = models.DecimalField(max_digits=14, decimal_places=4, null=True, blank=True, help_text="GHS at most")
-    reserved = models.DecimalField(max_digits=14, decimal_places=4, default=0)
     spent = models.DecimalField(max_digits=14, decimal_places=4, default=0)
     position = models.PositiveIntegerField(default=0)
     accepted = models.PositiveIntegerField(default=0)

@@ -58,7 +58,7 @@ def test_many_figures_cost_one_query() -> None:
         ("health.sms_balance_ghs", 75.5, Decimal("75.50")),
         ("messages.window_end", "21:30", time(21, 30)),
         ("sms.ghs_per_part", "0.0275", Decimal("0.0275")),
-        ("sms.ghs_per_part", 0.03, Decimal("0.0300")),
+        ("sms.ghs_per_part", 0.04, Decimal("0.0400")),
     ],
 )
 def test_a_change_is_in_force_and_on_record(key: str, value: object, read: object) -> None:
