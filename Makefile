@@ -4,7 +4,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 ARGS ?=
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos check bench lock clean clean-all
+.PHONY: help run test chaos matrix check bench lock clean clean-all
 
 # Values with which production would start; `make check` looks at the settings with them.
 PRODUCTION := PMS_ENV_FILE=/dev/null PMS_ENV=production DEBUG=False ALLOWED_HOSTS=pms.example \
@@ -33,6 +33,11 @@ chaos: ## the randomised fault test, five minutes (ARGS="--seed 7 --minutes 20")
 	@$(python)
 	@$(PYTHON) -m stack.venv dev
 	@exec $(PY) -m tests.chaos $(ARGS)
+
+matrix: ## the fault matrix of sending, half an hour (ARGS="--only killed --doors sms": some of it)
+	@$(python)
+	@$(PYTHON) -m stack.venv dev
+	@exec $(PY) -m tests.matrix $(ARGS)
 
 check: ## style, types, import contracts, migrations, production settings
 	@$(python)
