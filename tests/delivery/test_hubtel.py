@@ -206,7 +206,7 @@ def test_the_network_is_digits_or_unknown(settings: LazySettings, network: objec
         assert send().network == kept
 
 
-IN_NINE_MINUTES = format_datetime(datetime.now(UTC) + timedelta(minutes=9), usegmt=True)
+IN_NINE_MINUTES = "in nine minutes"
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ IN_NINE_MINUTES = format_datetime(datetime.now(UTC) + timedelta(minutes=9), useg
         (429, "0", 0, 0),
         (503, "120", 120, 120),
         (429, "999999999999", LONGEST_WAIT, LONGEST_WAIT),
-        pytest.param(503, IN_NINE_MINUTES, 240, 540, id="in nine minutes"),
+        (503, IN_NINE_MINUTES, 480, 540),
         (429, "Sun, 01 Jan 2023 10:00:00 GMT", 0, 0),
         (429, "Sat, 01 Jan 2400 10:00:00 GMT", LONGEST_WAIT, LONGEST_WAIT),
         (429, "-5", None, None),
@@ -228,6 +228,8 @@ IN_NINE_MINUTES = format_datetime(datetime.now(UTC) + timedelta(minutes=9), useg
 def test_how_long_we_are_asked_to_wait(
     settings: LazySettings, status: int, said: str, least: float | None, most: float | None
 ) -> None:
+    if said == IN_NINE_MINUTES:
+        said = format_datetime(datetime.now(UTC) + timedelta(minutes=9), usegmt=True)
     with answering(http(status, b"", Retry_After=said)) as server:
         settings.HUBTEL_BASE_URL = server.url
         waits = {send().wait, Hubtel().send_same(phones(1), "Hello").overall.wait}

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.db.models import QuerySet
 
 from core import clock
 from core.base import registries
@@ -55,6 +56,14 @@ def test_it_is_the_full_hour_before(as_of: str | None, hour: str) -> None:
     assert SystemMetric.objects.get().hour == datetime.fromisoformat(hour)
 
 
+def accept(messages: QuerySet[OutboundMessage]) -> None:
+    """As a call does it."""
+    ids = list(messages.values_list("pk", flat=True))
+    chosen = OutboundMessage.objects.filter(pk__in=ids)
+    chosen.update(status="submitting", due_at=None, ring_at=None, lease_until=clock.now())
+    chosen.update(status="accepted", lease_until=None)
+
+
 def test_what_is_counted() -> None:
     for role in ("FARMER", "FARMER", "SUPER_ADMIN", "NATIONAL_STAFF", "REGIONAL_ADMIN", "VETERINARY_OFFICER"):
         UserFactory.create(role=role)
@@ -65,7 +74,7 @@ def test_what_is_counted() -> None:
     moments = {"in": SIX - timedelta(minutes=30), "first": SIX - timedelta(hours=1), "after": SIX}
     for address, moment in moments.items():
         OutboundMessage.objects.filter(pk=an_email(f"{address}@example.com").pk).update(created_at=moment)
-    OutboundMessage.objects.filter(recipient="in@example.com").update(status="accepted", due_at=None, ring_at=None)
+    accept(OutboundMessage.objects.filter(recipient="in@example.com"))
     aggregated()
     assert payload() == {
         "farmers": 2,
@@ -97,7 +106,7 @@ def test_a_late_run_leaves_what_nobody_can_know_any_more_as_it_was(monkeypatch: 
     OutboundMessage.objects.update(created_at=SIX - timedelta(minutes=1))
     aggregated()
     UserFactory.create(role="FARMER")
-    OutboundMessage.objects.update(status="accepted", due_at=None, ring_at=None)
+    accept(OutboundMessage.objects.all())
     monkeypatch.setattr(clock, "now", lambda: SIX + timedelta(days=3))
     aggregated("2026-11-23T06:05:00")
     assert payload()["farmers"] == 1
