@@ -11,9 +11,9 @@ class DeliveryConfig(AppConfig):
         from core.delivery import alarms, campaigns, dispatch, doubt, receipts, sealing
         from core.jobs import sweeper
 
-        sweeper.register("sealed", every_seconds=15.0, run=sealing.forget)
+        sweeper.register("sealed", every_seconds=30.0, run=sealing.forget)
         sweeper.register("dispatch", every_seconds=2.0, run=dispatch.sweep)
-        sweeper.register("campaigns", every_seconds=5.0, run=campaigns.sweep)
+        sweeper.register("campaigns", every_seconds=10.0, run=campaigns.sweep)
         sweeper.register("receipts", every_seconds=receipts.EVERY_SECONDS, run=receipts.sweep)
         sweeper.register(
             "unmatched_receipts", every_seconds=receipts.UNMATCHED_EVERY_SECONDS, run=receipts.settle_unmatched

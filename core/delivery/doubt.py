@@ -23,7 +23,7 @@ from core.jobs.selectors import database_time
 
 log = structlog.get_logger(__name__)
 
-EVERY_SECONDS = 5.0
+EVERY_SECONDS = 10.0
 AT_ONCE = 1_000
 SENT_AGAIN = "in doubt, and sent once more: the rule for codes"
 OVER = "in doubt for 72 hours, without proof"

@@ -32,7 +32,7 @@ from core.jobs.services import task_named
 
 log = structlog.get_logger(__name__)
 
-EVERY_SECONDS = 3.0
+EVERY_SECONDS = 10.0
 UNMATCHED_EVERY_SECONDS = 30.0
 CALLS = 10  # asked about between two writes when they are of single messages; else one batch at a time
 LOOKED_AT = 1_000  # due messages among which those calls are chosen

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection
 
 from core.delivery.models import OutboundMessage
 
@@ -128,6 +128,6 @@ def forget(_worker: str = "") -> None:
 
     What is being sent at this moment is left: its answer wipes it.
     """
-    for statement in (_EXPIRE, _WIPE):
-        with transaction.atomic(), connection.cursor() as cursor:
+    with connection.cursor() as cursor:
+        for statement in (_EXPIRE, _WIPE):
             cursor.execute(statement, {"limit": CHUNK})
