@@ -14,6 +14,7 @@ from bench.system import System, cpu, sql, wait_for_worker
 WORKERS = 4
 BOUND_CPU = 1.0  # per cent of one core
 BOUND_QUERIES = 10.0  # a second
+_KIND = re.compile(r"(?:statement|execute [^:]+):")  # prepared ones are executed by name
 _ENTRY = re.compile(r"^\d{4}-\d\d-\d\d [\d:.]+ \w+ ", re.MULTILINE)  # log_line_prefix of stack/servers.py
 
 
@@ -72,4 +73,4 @@ def idle(system: System, report: Report) -> None:
 
 def _words(entry: str) -> str:
     """The beginning of a logged statement, on one line."""
-    return " ".join(entry.partition("statement:")[2].split())[:110]
+    return " ".join(_KIND.split(entry, maxsplit=1)[-1].split())[:110]
