@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -74,6 +75,7 @@ LONGEST_RAW = 2_000
 LONGEST_ID = 100
 HIGHEST_COST = Decimal(10**8)  # what the column holds
 _PERSONAL = frozenset({"content", "to", "from", "recipient"})
+_AS_SENT = re.compile(r"233[0-9]{9}")
 _REQUEST_STARTED = ("http11.send_request_headers.started", "http2.send_request_headers.started")
 
 
@@ -386,8 +388,11 @@ def _network(value: object) -> str:
 
 def _phone(value: object) -> str:
     """The number in E.164, or '' when it is none."""
+    text = str(value or "")
+    if _AS_SENT.fullmatch(text):  # it is only compared with the numbers we sent, which are good ones
+        return f"+{text}"
     try:
-        return phones.normalise(str(value or ""))
+        return phones.normalise(text)
     except InvalidInput:
         return ""
 
