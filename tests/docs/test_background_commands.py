@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -161,8 +162,15 @@ def test_a_unit_s_process_starts_detached_and_ends_on_term(which: str, tmp_path:
         check=False,
     )
     assert started.returncode == 0
-    wait_until(lambda: pidfile.exists() and pidfile.read_text().strip(), 20, "the process id")
-    pid = int(pidfile.read_text())
+    written: list[str] = []
+
+    def read() -> bool:
+        with suppress(FileNotFoundError):  # not yet, or being written anew
+            written.append(pidfile.read_text().strip())
+        return bool(written and written[-1])
+
+    wait_until(read, 20, "the process id")
+    pid = int(written[-1])
     try:
         if which == "Worker":
             assert prune_finished_runs.delay().get(timeout=30)["status"] == "ok"

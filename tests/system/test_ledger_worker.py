@@ -163,21 +163,23 @@ def all_texts(sandbox: Sandbox) -> Counter[str]:
 def test_a_bulk_run_whose_worker_is_killed_is_taken_over_and_ends_once(
     tmp_path: Path, sandbox: Sandbox, empty_redis: None
 ) -> None:
-    phones = [f"+23324{number:07}" for number in range(3000)]
+    phones = [f"+23324{number:07}" for number in range(12_000)]
     sandbox.faults(delay_ms=100)
     first = worker(tmp_path / "first.log", "-c", "2", "-n", "first@%h")
-    asked = process_bulk_sms.delay(phones, "Vaccination day is Friday")
-    wait_until(
-        lambda: (
-            TaskRun.objects.filter(pk=asked.id, state="running").exists()
-            and Campaign.objects.exists()
-            and OutboundMessage.objects.filter(status="submitting").exists()
-        ),
-        30,
-        "the worker in the middle of it",
-    )
-    first.signal(signal.SIGKILL)
-    first.popen.wait(10)
+    asked = process_bulk_sms.delay(phones, "Vaccination day is Friday", batch_size=10)
+    try:
+        wait_until(
+            lambda: (
+                TaskRun.objects.filter(pk=asked.id, state="running").exists()
+                and Campaign.objects.exists()
+                and OutboundMessage.objects.filter(status="submitting").exists()
+            ),
+            30,
+            "the worker in the middle of it",
+        )
+    finally:
+        first.signal(signal.SIGKILL)
+        first.popen.wait(10)
     # the time until the leases are over is not waited for
     over = clock.now() - timedelta(seconds=1)
     TaskRun.objects.filter(state="running").update(lease_until=over)
@@ -188,7 +190,7 @@ def test_a_bulk_run_whose_worker_is_killed_is_taken_over_and_ends_once(
         result = asked.get(timeout=60)
         assert (result["accepted_for_sending"], result["duplicates"], result["invalid"]) == (len(phones), 0, 0)
         settled = OutboundMessage.objects.filter(status__in=["accepted", "in_doubt"])
-        wait_until(lambda: settled.count() == len(phones), 60, "every message settled")
+        wait_until(lambda: settled.count() == len(phones), 120, "every message settled")
     finally:
         second.stop()
     run = TaskRun.objects.get()
@@ -206,13 +208,15 @@ def test_a_single_run_whose_worker_is_killed_is_taken_over_when_its_lease_is_ove
     tmp_path: Path, sandbox: Sandbox, empty_redis: None
 ) -> None:
     """The lease is waited for here: recovery needs nobody and no restart of the second worker."""
-    sandbox.faults(delay_ms=4000)
+    sandbox.faults(delay_ms=9000)  # longer than a worker takes to start
     first = worker(tmp_path / "first.log", "-c", "1", "-n", "first@%h")
     asked = send_sms_async.delay("+233244123456", "Vaccination day is Friday")
-    wait_until(lambda: OutboundMessage.objects.filter(status="submitting").exists(), 20, "the text on its way")
-    second = worker(tmp_path / "second.log", "-c", "1", "-n", "second@%h")
-    first.signal(signal.SIGKILL)
-    first.popen.wait(10)
+    try:
+        wait_until(lambda: OutboundMessage.objects.filter(status="submitting").exists(), 20, "the text on its way")
+        second = worker(tmp_path / "second.log", "-c", "1", "-n", "second@%h")
+    finally:
+        first.signal(signal.SIGKILL)
+        first.popen.wait(10)
     try:
         seconds = wait_until(
             lambda: TaskRun.objects.filter(worker__startswith="second@").exists(), 60, "the second worker takes it"
