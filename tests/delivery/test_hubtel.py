@@ -61,8 +61,21 @@ ANSWERS: dict[str, tuple[bytes, Verdict, Fault | None]] = {
     "2xx, too long": (http(201, OK | {"status": 3}), REFUSED, None),
     "2xx, payment required": (http(200, OK | {"status": 12}), NOT_CONFIGURED, Fault.NO_FUNDS),
     "2xx, bad sender": (http(201, OK | {"status": 2}), NOT_CONFIGURED, Fault.CREDENTIALS),
-    "2xx, malformed, with an id": (http(200, OK | {"status": 100}), REFUSED, None),
-    "2xx, unknown status": (http(201, OK | {"status": 77}), REFUSED, None),
+    "2xx, malformed": (http(200, {"status": 100, "messageId": None}), REFUSED, None),
+    "2xx, malformed, with an id": (http(200, OK | {"status": 100}), IN_DOUBT, Fault.NO_ANSWER),
+    "2xx, malformed, with the id of a batch": (
+        http(200, {"status": 100, "batchId": "b"}),
+        IN_DOUBT,
+        Fault.NO_ANSWER,
+    ),
+    "2xx, refused, names what it took": (
+        http(200, {"status": 8, "data": [{"messageId": "an-id"}]}),
+        IN_DOUBT,
+        Fault.NO_ANSWER,
+    ),
+    "2xx, refused, names it alone": (http(200, {"status": 8, "data": {"messageId": "x"}}), IN_DOUBT, Fault.NO_ANSWER),
+    "2xx, unknown status": (http(201, OK | {"status": 77}), IN_DOUBT, Fault.NO_ANSWER),
+    "2xx, unknown status, no id": (http(201, {"status": 77}), IN_DOUBT, Fault.NO_ANSWER),
     "2xx, no status": (http(201, {"messageId": "an-id"}), IN_DOUBT, Fault.NO_ANSWER),
     "2xx, null status": (http(201, OK | {"status": None}), IN_DOUBT, Fault.NO_ANSWER),
     "2xx, no id": (http(201, {"status": 0}), IN_DOUBT, Fault.NO_ANSWER),
@@ -122,6 +135,13 @@ def test_an_answer_means(name: str, settings: LazySettings) -> None:
     assert len(server.heard) == 1, "asked once, and no redirect was followed"
     assert answer.verdict == ACCEPTED or answer.reason.startswith("Hubtel: ")
     assert PHONE[1:] not in answer.reason
+
+
+@pytest.mark.parametrize(("status", "kept"), [(77, "an-id"), (100, "an-id"), (None, "an-id"), (12, ""), (1, "")])
+def test_a_text_in_doubt_keeps_the_id_to_ask_by(settings: LazySettings, status: int | None, kept: str) -> None:
+    with answering(http(201, OK | {"status": status})) as server:
+        settings.HUBTEL_BASE_URL = server.url
+        assert send().provider_id == kept
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 408, 429, 500, 502, 503, 504])
@@ -458,8 +478,22 @@ BATCH_ANSWERS: dict[str, tuple[bytes, Verdict, int]] = {
     "data is a number": (http(201, {"status": 0, "data": 7}), IN_DOUBT, 0),
     "data is a dict": (http(201, {"status": 0, "data": entry()}), IN_DOUBT, 0),
     "data missing": (http(201, {"status": 0}), IN_DOUBT, 0),
-    "payment required behind a 200": (http(200, {"status": 12, "data": [entry()]}), NOT_CONFIGURED, 0),
-    "malformed behind a 200": (http(200, {"status": 100, "messageId": "x"}), REFUSED, 0),
+    "payment required behind a 200": (http(200, {"status": 12, "batchId": "b", "data": []}), NOT_CONFIGURED, 0),
+    "payment required, nobody has an id": (
+        http(200, {"status": 12, "data": [entry(message_id=None)]}),
+        NOT_CONFIGURED,
+        0,
+    ),
+    "payment required, one was taken": (http(200, {"status": 12, "data": [entry()]}), IN_DOUBT, 1),
+    "bad destination behind a 200": (http(200, {"status": 1, "batchId": "b", "data": []}), REFUSED, 0),
+    "bad destination, one was taken": (http(200, {"status": 1, "data": [entry(), {"recipient": "1"}]}), IN_DOUBT, 1),
+    "taken, whom it does not say": (http(200, {"status": 1, "data": [entry(recipient=None)]}), IN_DOUBT, 0),
+    "malformed behind a 200": (http(200, {"status": 100, "data": []}), REFUSED, 0),
+    "malformed with an id": (http(200, {"status": 100, "messageId": "x"}), IN_DOUBT, 0),
+    "malformed with the id of the batch": (http(200, {"status": 100, "batchId": "b", "data": []}), IN_DOUBT, 0),
+    "malformed, one was taken": (http(200, {"status": 100, "data": [entry()]}), IN_DOUBT, 1),
+    "unknown status": (http(200, {"status": 9}), IN_DOUBT, 0),
+    "unknown status, one was taken": (http(200, {"status": 9, "batchId": "b", "data": [entry()]}), IN_DOUBT, 1),
     "not JSON": (http(201, b"ok"), IN_DOUBT, 0),
     "truncated": (http(201, {"status": 0, "data": [entry()]}, Content_Length="999"), IN_DOUBT, 0),
     "400/12": (refused(12), NOT_CONFIGURED, 0),

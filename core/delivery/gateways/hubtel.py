@@ -11,6 +11,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from email.utils import parsedate_to_datetime
@@ -40,6 +41,7 @@ _BODY: dict[str, Meaning] = {
     "12": (Verdict.NOT_CONFIGURED, Fault.NO_FUNDS, "Hubtel: no credit on the account. Top up the key"),
     "100": (Verdict.REFUSED, None, "Hubtel: malformed request"),
 }
+_MALFORMED = "100"
 _HTTP: dict[int, Meaning] = {
     401: (
         Verdict.NOT_CONFIGURED,
@@ -288,28 +290,42 @@ def _wait(response: httpx.Response) -> float | None:
     return min(max(seconds, 0.0), LONGEST_WAIT)
 
 
-def _lost(reason: str, status: int) -> Answer:
-    """A success that says nothing: the text may be on its way."""
-    return Answer(Verdict.IN_DOUBT, reason=reason, http_status=status, fault=Fault.NO_ANSWER)
+def _lost(reason: str, status: int, body_status: str = "") -> Answer:
+    """A success that says nothing, or two things at once: the text may be on its way."""
+    return Answer(Verdict.IN_DOUBT, reason=reason, http_status=status, body_status=body_status, fault=Fault.NO_ANSWER)
 
 
 def _refusal(status: int, fields: dict[str, Any]) -> Answer | None:
-    """A 2xx answer whose body says no. An integrator who trusted the HTTP code alone lost three weeks of messages."""
+    """A 2xx answer whose body says no. An integrator who trusted the HTTP code alone lost three weeks of messages.
+
+    It is proof only with a status that we know and while nothing in it was taken: else sending again may double. The
+    id that comes with it names nothing that was taken, but for "malformed", which a refused request has no id for.
+    """
     body_status = _text(fields.get("status", ""))
     if body_status == "0":
         return None
     if not body_status:
         return _lost("Hubtel: the answer has no status", status)
-    unknown: Meaning = (Verdict.REFUSED, None, "Hubtel: refused with an unknown status")
-    verdict, fault, reason = _BODY.get(body_status, unknown)
+    if body_status not in _BODY:
+        return _lost("Hubtel: an unknown status, it may have been taken", status, body_status)
+    if _names_some(fields) or (body_status == _MALFORMED and (fields.get("messageid") or fields.get("batchid"))):
+        return _lost("Hubtel: a refusal that names what it has taken", status, body_status)
+    verdict, fault, reason = _BODY[body_status]
     return Answer(verdict, reason=reason, http_status=status, body_status=body_status, fault=fault)
 
 
+def _names_some(fields: dict[str, Any]) -> bool:
+    """Whether an answer gives the id of a message in what it lists."""
+    listed = fields.get("data")
+    rows = listed if isinstance(listed, list) else [listed]
+    return any(isinstance(row, dict) and bool(_lower(row).get("messageid")) for row in rows)
+
+
 def _one(status: int, fields: dict[str, Any]) -> Answer:
-    refusal = _refusal(status, fields)
-    if refusal:
-        return refusal
     message_id = _text(fields.get("messageid"))
+    refusal = _refusal(status, fields)
+    if refusal:  # in doubt it can be asked about by its id
+        return replace(refusal, provider_id=message_id) if refusal.verdict == Verdict.IN_DOUBT else refusal
     if not message_id:
         return _lost("Hubtel: the answer has no message id", status)
     return Answer(
