@@ -1,4 +1,7 @@
-"""The door for receipts that Hubtel pushes. What comes in is kept and only leads to a question: nobody signs it."""
+"""The door for receipts that Hubtel pushes. A push is kept and only leads to a question: nobody signs it.
+
+Kept are the fields that we know and that say nothing of a person: no number, no name, no text.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ from django.views.decorators.http import require_POST
 from core.delivery import receipts
 from core.delivery.gateways.hubtel import LONGEST_ID, LONGEST_WORD, meaning_of, moment_of
 from core.delivery.receipts import Receipt
+from core.redact import redact
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +37,8 @@ _ID = ("messageid", "message_id", "smsid", "id")
 _WORD = ("status", "deliverystatus", "messagestatus", "statusdescription")
 _AT = ("updatetime", "updatedat", "deliveredat", "donedate", "timestamp", "time")
 _REFERENCE = ("clientreference", "client_reference", "reference")
-_TEXTS = frozenset({"content", "text", "body"})  # may be a code
+_KEPT = frozenset({*_ID, *_WORD, *_AT, *_REFERENCE, "batchid", "networkid", "rate", "units"})
+LONGEST_VALUE = 100  # characters of one field that are kept
 
 
 @never_cache
@@ -56,8 +61,9 @@ def hubtel_receipts(request: HttpRequest, token: str) -> HttpResponse:
     found = list(_entries(_parsed(text)))[:MOST]
     if not found:
         log.warning("receipt_not_understood", size=len(body))
-        known_as = f"body:{hashlib.sha256(body).hexdigest()[:40]}"
-        receipts.pushed([Receipt(known_as, "", "", None, text[:LONGEST_RAW])], [])
+        digest = hashlib.sha256(body).hexdigest()
+        raw = json.dumps({"size": len(body), "sha256": digest})
+        receipts.pushed([Receipt(f"body:{digest[:40]}", "", "", None, raw)], [])
         return JsonResponse({"receipts": 0})
     named = [(reference, each.provider_id) for each, fields in found if (reference := _reference(fields))]
     receipts.pushed([each for each, _ in found], named)
@@ -89,10 +95,17 @@ def _entries(found: Any, depth: int = 0) -> Iterator[tuple[Receipt, Mapping[str,
 
 
 def _receipt(provider_id: str, word: str, fields: Mapping[str, Any]) -> Receipt:
-    kept = {name: "***" if name in _TEXTS else value for name, value in fields.items()}
+    kept = {
+        name: _short(value) for name, value in fields.items() if name in _KEPT and isinstance(value, str | int | float)
+    }
     at = next((moment for name in _AT if (moment := moment_of(fields.get(name)))), None)
     raw = json.dumps(kept, ensure_ascii=False).encode(errors="replace").decode()[:LONGEST_RAW]
     return Receipt(provider_id, word, meaning_of(word), at, raw.replace("\x00", ""))
+
+
+def _short(value: str | float) -> str | float:
+    """Redacted too: a reference is free text, and a field may hold what its name does not say."""
+    return redact(value)[:LONGEST_VALUE] if isinstance(value, str) else value
 
 
 def _first(fields: Mapping[str, Any], names: tuple[str, ...], longest: int) -> str:
