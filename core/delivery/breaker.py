@@ -104,6 +104,8 @@ def _after_probe(provider: str, answers: Collection[Answer], fault: Fault | None
     verdicts = {answer.verdict for answer in answers}
     if fault:
         passed = _WAY[: _WAY.index(fault)]
+    elif not any(answer.http_status or answer.body_status for answer in answers):
+        passed = ()  # no call was made
     elif Verdict.IN_DOUBT in verdicts and Verdict.ACCEPTED not in verdicts:
         passed = ()  # it says nothing
     elif verdicts & {Verdict.ACCEPTED, Verdict.TRY_LATER}:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import structlog
@@ -32,11 +33,14 @@ log = structlog.get_logger(__name__)
 LANES, HUBTEL, SMTP, NOT_CONFIGURED = lanes.LANES, lanes.HUBTEL, lanes.SMTP, lanes.NOT_CONFIGURED
 gateway, settle = lanes.gateway, settling.settle
 RING_AT_ONCE = 500
+RING_FIRST = 20  # of those never announced, whatever else waits on Redis
+BULK_HINT_SECONDS = 10.0  # behind other bulk work on Redis, a worker adds a hint this often
 # What gates and calls look at: reading all of a row costs as much as sending it.
 READ_OF_BULK = (
     *("channel", "lane", "purpose", "recipient", "body", "body_hash", "parts", "any_hour", "campaign_id"),
     *("status", "error", "not_after", "created_at", "attempts", "fence"),
 )
+_bulk_hinted_at = 0.0
 LONGEST_NAP_SECONDS = 1.0  # of a bulk slice that waits for the rate limit; after longer waits the sweep calls again
 
 
@@ -53,18 +57,21 @@ def deliver(message_id: uuid.UUID) -> bool:
         passed = gates.may_leave([message], lanes.gate(), terms)
         if not passed.going:
             return False
+        call = _prepared(message)
         attempt = settling.open_attempt([message], price=terms.price)
-    settle(attempt, {message: _send(message)}, batch_id="", probe=passed.probe)
+    settle(attempt, {message: call()}, batch_id="", probe=passed.probe)
     return True
 
 
-def _send(message: OutboundMessage) -> Answer:
+def _prepared(message: OutboundMessage) -> Callable[[], Answer]:
+    """The call, ready to be made: what can fail before a byte leaves fails before the attempt is written."""
     try:
         if message.channel == Channel.SMS:
-            return HUBTEL.send(message.recipient, sealing.content_of(message).text, str(message.pk))
-        return SMTP.send(mail.outgoing(message))
+            return partial(HUBTEL.send, message.recipient, sealing.content_of(message).text, str(message.pk))
+        return partial(SMTP.send, mail.outgoing(message))
     except sealing.CannotBeRead as error:
-        return Answer(Verdict.REFUSED, reason=str(error))
+        refused = Answer(Verdict.REFUSED, reason=str(error))
+        return lambda: refused
 
 
 # --- many messages -------------------------------------------------------------------------------------------------
@@ -106,7 +113,9 @@ def _one_batch(ends: float) -> tuple[int, float | None]:
             return 0, None
         passed = gates.may_leave(list(unique.values()), gate, terms)
         messages = passed.going
-        if not messages:  # held or over: there may be more behind them
+        if not messages:  # held or over: there may be more behind them, unless the day's rest pays for none
+            if passed.unpaid:
+                return 0, None
             return (0, passed.wait) if passed.wait is not None else (len(unique), 0.0)
         attempt = settling.open_attempt(messages, price=terms.price)
     texts = {message.recipient: message.body or "" for message in messages}
@@ -127,17 +136,22 @@ def _take_apart(attempt: DeliveryAttempt, messages: Sequence[OutboundMessage], r
 
     When the time is up before all have had theirs, the rest waits for the next batch.
     """
-    with transaction.atomic():
-        settling.close(attempt, [refusal], batch_id="")
+
+    def write() -> int:
         mine = OutboundMessage.objects.filter(last_attempt=attempt, status=Status.SUBMITTING)
-        mine.update(
-            status=Status.QUEUED.value,
-            due_at=Now(),
-            ring_at=Now() + timedelta(seconds=rules.LOOK_AGAIN_SECONDS),
-            lease_until=None,
-            error=refusal.reason,
-            updated_at=Now(),
-        )
+        with transaction.atomic():
+            back = mine.update(
+                status=Status.QUEUED.value,
+                due_at=Now(),
+                ring_at=Now() + timedelta(seconds=rules.LOOK_AGAIN_SECONDS),
+                lease_until=None,
+                error=refusal.reason,
+                updated_at=Now(),
+            )
+            settling.close(attempt, [refusal], batch_id="")
+        return back
+
+    settling.outlasting(write)
     log.warning("batch_taken_apart", attempt=str(attempt.pk), messages=len(messages), reason=refusal.reason)
     for message in messages:
         deliver(message.pk)
@@ -205,7 +219,8 @@ _TO_RING = """
 UPDATE delivery_outboundmessage SET ring_at = statement_timestamp() + make_interval(secs => %s)
 WHERE id IN (
     SELECT id FROM delivery_outboundmessage
-    WHERE lane = %s AND channel = %s AND ring_at IS NOT NULL AND ring_at <= statement_timestamp() AND status = 'queued'
+    WHERE lane = %s AND channel = %s AND ring_at IS NOT NULL AND ring_at <= statement_timestamp()
+      AND status = 'queued'{which}
     ORDER BY ring_at LIMIT %s FOR UPDATE SKIP LOCKED)
 RETURNING id
 """
@@ -245,19 +260,28 @@ def dispatch_due(ready: Sequence[str] = LANES) -> dict[str, int]:
 
 
 def _ring(lane: str, gate: lanes.Gate, *, on_redis: int) -> int:
-    """Announce as many messages as are missing among the queue's `on_redis`, so that a long queue is not doubled."""
+    """Announce what nobody was told of since it became due, a few at a time, and as many of the others as are missing
+    among the queue's `on_redis`: so a long queue is neither doubled nor in the way of what waits behind it.
+    """
+    global _bulk_hinted_at  # noqa: PLW0603 - this process's own
     open_ones = [channel for channel, name in lanes.ALL if name == lane and not gate.shut(channel, lane)]
+    terms = budget.terms()
     if lane == "bulk":  # sent in batches: one hint serves all
-        if on_redis or not open_ones or not _any_due(lane, Channel.SMS) or budget.day_is_used_up(budget.terms()):
+        lately = time.monotonic() - _bulk_hinted_at < BULK_HINT_SECONDS
+        if (on_redis and lately) or not open_ones or not _any_due(lane, Channel.SMS) or budget.day_is_used_up(terms):
             return 0
+        _bulk_hinted_at = time.monotonic()
         hint_bulk()
         return 1
     most = on_redis + RING_AT_ONCE
     waiting = sum(_rows(_WAITING, [lane, channel.value, most])[0][0] for channel in open_ones)
-    missing, rung = min(waiting - on_redis, RING_AT_ONCE), 0
+    missing, rung = max(0, min(waiting - on_redis, RING_AT_ONCE)), 0
     for channel in open_ones:
-        if missing > rung:
-            ids = _rows(_TO_RING, [rules.LOOK_AGAIN_SECONDS, lane, channel.value, missing - rung])
+        share = -(-missing // len(open_ones))
+        if channel == Channel.SMS and terms.limit:  # more would only be put off again
+            share = min(share, max(RING_FIRST, terms.limit * (rules.LOOK_AGAIN_SECONDS + 1)))
+        for which, limit in ((" AND ring_at = due_at", RING_FIRST), ("", share)):
+            ids = _rows(_TO_RING.format(which=which), [rules.LOOK_AGAIN_SECONDS, lane, channel.value, limit])
             for [message_id] in ids:
                 _hint(message_id, lane)
             rung += len(ids)

@@ -30,12 +30,14 @@ OVER_CEILING_LOOK = timedelta(hours=1)  # unless the campaign goes on before
 class Passed:
     """`going` may be sent now, as the probe of a stopped provider if `probe`.
 
-    `wait`: in how many seconds the rate lets the next of them go; None when something else keeps them.
+    `wait`: in how many seconds the rate lets the next of them go; None when something else keeps them. `unpaid`: the
+    day's rest pays for none of them, and they are left as they are.
     """
 
     going: list[OutboundMessage] = field(default_factory=list)
     probe: bool = False
     wait: float | None = None
+    unpaid: bool = False
 
 
 def may_leave(messages: Collection[OutboundMessage], gate: Gate, terms: budget.Terms) -> Passed:
@@ -51,9 +53,9 @@ def may_leave(messages: Collection[OutboundMessage], gate: Gate, terms: budget.T
             _note(going, why)
             return Passed()
         going = going[:1]
-    going = _paid(going, terms)
+    going, unpaid = _paid(going, terms)
     if not going:
-        return Passed()
+        return Passed(unpaid=unpaid)
     wait = None
     if channel == Channel.SMS:
         grant = bucket.take(lanes.HUBTEL.name, lane, [message.parts for message in going], terms.limit)
@@ -96,8 +98,11 @@ def _within_their_time(messages: list[OutboundMessage]) -> list[OutboundMessage]
     return [message for message, at in opens.items() if at <= now]
 
 
-def _paid(messages: list[OutboundMessage], terms: budget.Terms) -> list[OutboundMessage]:
-    """Those that the ceilings let through. A campaign that has reached its own is paused after the transaction."""
+def _paid(messages: list[OutboundMessage], terms: budget.Terms) -> tuple[list[OutboundMessage], bool]:
+    """Those that the ceilings let through, and whether others wait for the day's.
+
+    A campaign that has reached its own is paused after the transaction.
+    """
     fits = budget.fitting(messages, terms)
     later = clock.now() + OVER_CEILING_LOOK
     _put([(message, Status.HELD, later, OVER_CEILING) for message in fits.over])
@@ -105,7 +110,7 @@ def _paid(messages: list[OutboundMessage], terms: budget.Terms) -> list[Outbound
         transaction.on_commit(partial(budget.pause_campaign, campaign), robust=True)
     if fits.waiting and terms.ceiling is not None:
         transaction.on_commit(partial(budget.tell_day_used_up, terms.ceiling), robust=True)
-    return fits.going
+    return fits.going, bool(fits.waiting)
 
 
 _PUT = """
@@ -135,7 +140,7 @@ def _ring_again(messages: Collection[OutboundMessage], wait: float) -> None:
     if single:
         with connection.cursor() as cursor:
             cursor.execute(
-                "UPDATE delivery_outboundmessage SET ring_at = statement_timestamp() + make_interval(secs => %s)"
-                " WHERE id = ANY (%s)",
-                [wait, single],
+                "UPDATE delivery_outboundmessage SET due_at = statement_timestamp() + make_interval(secs => %s),"
+                " ring_at = statement_timestamp() + make_interval(secs => %s) WHERE id = ANY (%s)",
+                [wait, wait, single],
             )

@@ -83,7 +83,7 @@ def settle(
             consent.heard(answers)
         return written
 
-    written = _outlasting(write)
+    written = outlasting(write)
     for answer in answers.values():
         if answer.fault == Fault.THROTTLED:
             bucket.slow_down(attempt.provider, budget.terms().limit, answer.wait)
@@ -95,7 +95,7 @@ def settle(
             log.warning("message_not_accepted", attempt=str(attempt.pk), verdict=str(verdict), messages=count)
 
 
-def _outlasting(write: Callable[[], int]) -> int:
+def outlasting(write: Callable[[], int]) -> int:
     """Write for a while also against a database that is away: an answer that is known must not end in doubt."""
     tries = 1
     while True:
