@@ -98,22 +98,23 @@ RULES = (
         " message",
     ),
     Rule(
-        "campaign_recipients",
-        table="delivery_campaignrecipient",
-        keep=NOTIFICATION_DAYS,
-        when="campaign_id IN (SELECT id FROM delivery_campaign WHERE status IN ('done', 'cancelled')"
-        " AND updated_at < %(before)s)",
-        by=WEEKLY,
-        why="phone numbers; the message rows tell by id what became of each, the campaign keeps its counts",
-    ),
-    Rule(
         "campaigns",
         table="delivery_campaign",
         keep=NOTIFICATION_DAYS,
-        when="updated_at < %(before)s AND status IN ('done', 'cancelled') AND NOT (message = '')",
+        when="updated_at < %(before)s AND status IN ('draft', 'done', 'cancelled') AND NOT (message = '')",
         blank="message = '', seeds = '[]'",
         by=WEEKLY,
-        why="one row a campaign says who sent how many and when; its text may name people, its seeds are phones",
+        why="one row a campaign says who sent how many and when; its text may name people, its seeds are phones."
+        " A draft without its text is not started any more",
+    ),
+    Rule(
+        "campaign_recipients",
+        table="delivery_campaignrecipient",
+        keep=NOTIFICATION_DAYS,
+        when="campaign_id IN (SELECT id FROM delivery_campaign WHERE updated_at < %(before)s"
+        " AND (status IN ('done', 'cancelled') OR status = 'draft' AND message = ''))",
+        by=WEEKLY,
+        why="phone numbers; the message rows tell by id what became of each, the campaign keeps its counts",
     ),
     Rule(
         "message_events",

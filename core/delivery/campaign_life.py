@@ -219,6 +219,8 @@ def start(*, campaign_id: object, actor: Actor, reason: str = "") -> Campaign:
     """
     campaign = _decided(campaign_id, actor)
     _may_go(campaign, CampaignStatus.QUEUED)
+    if not campaign.message:
+        raise Conflict("This draft lay so long that its text and numbers were removed. Create it anew.")
     if campaign.selection is not None and not campaign.complete:
         people = audiences.count(campaign.selection)
         audiences.within_cap(people)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+import structlog
 from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
@@ -29,6 +30,8 @@ from core.errors import InvalidInput, NotFound
 from core.jobs import progress
 from core.jobs.services import enqueue_coalesced
 
+log = structlog.get_logger(__name__)
+
 STORE_CHUNK = 2_000
 LARGEST_BATCH = 500
 WRITE_CHUNK = 500  # message rows in a statement
@@ -39,6 +42,13 @@ WHY_HELD = {
     CampaignStatus.PAUSED: holds.PAUSED,
     CampaignStatus.CANCELLED: holds.CANCELLED,
 }
+TASK = "core.tasks.process_bulk_sms"
+QUIET_SECONDS = 60  # so long nothing has happened to a campaign before a sweep asks for a run in its place
+CANCELLED_DAYS = 7  # so long the sweep looks after a cancelled one
+LIST_LOST = (
+    "its list was not stored whole: the run that was given it has ended. What is stored is sent; then cancel it, and"
+    " send the rest as a new campaign"
+)
 WAITS_AFTER_SEEDS = "waits after the seeds: look at them, then resume it"
 
 
@@ -71,8 +81,11 @@ def start(run_id: uuid.UUID, recipients: object, text: str, *, batch_size: int) 
     """The campaign of a `process_bulk_sms` call, stored under the run's id: the same when the run is repeated.
 
     Raises InvalidInput for a list that is empty, too long or no list, for an empty or too long text and for a batch
-    size out of bounds; then nothing was written.
+    size out of bounds; then nothing was written. What is stored was checked, and is not looked at again.
     """
+    stored = Campaign.objects.filter(pk=run_id).first()
+    if stored is not None:
+        return stored
     audience = audiences.listed(recipients)
     body, parts = checked_sms(text)
     check_batch_size(batch_size)
@@ -99,7 +112,7 @@ def find(campaign_id: str) -> Campaign:
 def ask_for_work(campaign_id: uuid.UUID, state: CampaignStatus) -> None:
     """Ask, in the caller's transaction, for a run that carries out what the new state means."""
     call: dict[str, Any] = {"batch_size": LARGEST_BATCH, "campaign_id": str(campaign_id)}
-    enqueue_coalesced("core.tasks.process_bulk_sms", f"{campaign_id}:{state}", [], "", **call)
+    enqueue_coalesced(TASK, f"{campaign_id}:{state}", [], "", **call)
 
 
 def check_batch_size(batch_size: object) -> None:
@@ -168,9 +181,58 @@ def finish(campaign_id: uuid.UUID | None = None) -> int:
         return int(cursor.rowcount)
 
 
+# What a paused or cancelled campaign has left is stopped when it is picked, too. Of what a running one holds a few rows
+# are looked at: the others in their place wait for the window or the budget, and go. `updated_at` is the claim: one
+# worker asks, and nobody again for a while.
+_SWEEP = f"""
+WITH done AS ({_FINISH} RETURNING campaign.id
+), stuck AS MATERIALIZED (
+    SELECT id, selection IS NULL AND NOT complete AND reason = '' AND status IN ('queued', 'running') AS lost
+    FROM delivery_campaign AS campaign
+    WHERE updated_at < statement_timestamp() - make_interval(secs => {QUIET_SECONDS}) AND (
+        status = 'queued'
+        OR status = 'running' AND selection IS NULL AND NOT complete AND reason = ''
+        OR status = 'running' AND NOT seeds_only AND (
+            selection IS NOT NULL AND NOT complete
+            OR EXISTS (SELECT 1 FROM delivery_campaignrecipient AS recipient
+                       WHERE recipient.campaign_id = campaign.id AND recipient.status = 'waiting')
+            OR EXISTS (SELECT 1 FROM (SELECT due_at FROM delivery_outboundmessage AS message
+                       WHERE message.campaign_id = campaign.id AND message.status = 'held' LIMIT 100) AS held
+                       WHERE due_at = %s))
+        OR status = 'paused' AND EXISTS (SELECT 1 FROM delivery_outboundmessage AS message
+            WHERE message.campaign_id = campaign.id AND message.status = 'queued')
+        OR status = 'cancelled' AND updated_at > statement_timestamp() - make_interval(days => {CANCELLED_DAYS})
+            AND EXISTS (SELECT 1 FROM delivery_outboundmessage AS message
+                WHERE message.campaign_id = campaign.id AND message.status IN ('queued', 'held')))
+), without AS (
+    SELECT id, lost FROM stuck WHERE NOT EXISTS (
+        SELECT 1 FROM jobs_taskrun AS run
+        WHERE (run.ring_at IS NOT NULL OR run.state = 'running') AND run.task = '{TASK}'
+          AND (run.id = stuck.id OR COALESCE(run.kwargs->>'campaign_id', run.args->>3) = stuck.id::text))
+), claimed AS (
+    SELECT campaign.id, lost FROM delivery_campaign AS campaign JOIN without ON without.id = campaign.id
+    WHERE updated_at < statement_timestamp() - make_interval(secs => {QUIET_SECONDS})
+    FOR NO KEY UPDATE OF campaign SKIP LOCKED
+)
+UPDATE delivery_campaign AS campaign SET updated_at = statement_timestamp(),
+    reason = CASE WHEN lost THEN %s ELSE reason END
+FROM claimed WHERE campaign.id = claimed.id RETURNING campaign.id, campaign.status, lost
+"""  # noqa: S608 - constants only
+
+
 def sweep(_worker: str = "") -> None:
-    """Cheap when nothing runs: an index of open campaigns."""
-    finish()
+    """End what is through, and ask for a run where there is work left and none that would do it: the last one failed
+    for good or was cancelled. One statement when there is nothing to do.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_SWEEP, [None, holds.UNTIL_RESUMED, LIST_LOST])
+        stuck = cursor.fetchall()
+    for campaign_id, state, lost in stuck:
+        if lost:
+            log.error("campaign_list_lost", campaign_id=str(campaign_id), reason=LIST_LOST)
+        else:
+            log.warning("campaign_without_run", campaign_id=str(campaign_id), state=state)
+        ask_for_work(campaign_id, CampaignStatus(state))
 
 
 def _at_work_on(campaign_id: uuid.UUID) -> Campaign:
@@ -298,7 +360,6 @@ _ANYBODY, _SEEDS = _WRITE.format(which=""), _WRITE.format(which="AND seed")
 def _write_some(campaign: Campaign, batch_size: int) -> int:
     """Write the message rows of the next recipients, whole chunks of `batch_size` in a statement. Returns how many."""
     limit = batch_size * max(1, WRITE_CHUNK // batch_size)
-    body, parts = checked_sms(campaign.message)
     moment = clock.now()
     leaves = opening(Purpose.BULK, Channel.SMS, moment)
     held = leaves > moment
@@ -306,9 +367,9 @@ def _write_some(campaign: Campaign, batch_size: int) -> int:
         "campaign": str(campaign.pk),
         "limit": limit,
         "lane": rules.lane(Purpose.BULK, Channel.SMS),
-        "body": body,
-        "hash": hashed(body),
-        "parts": parts,
+        "body": campaign.message,
+        "hash": hashed(campaign.message),
+        "parts": campaign.parts,
         "status": (Status.HELD if held else Status.QUEUED).value,
         "why": holds.CLOSED if held else "",
         "held_until": leaves if held else None,

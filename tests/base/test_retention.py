@@ -16,6 +16,7 @@ from django.db import DatabaseError, connection, transaction
 from core import clock
 from core.base import registries, retention
 from core.base.models import AuditLog, Setting
+from core.delivery import campaign_life
 from core.delivery.models import (
     Attachment,
     Campaign,
@@ -27,8 +28,9 @@ from core.delivery.models import (
     OutboundMessage,
     Spend,
 )
-from core.errors import InvalidInput
+from core.errors import Conflict, InvalidInput
 from core.health.models import HealthReport, SystemMetric
+from core.jobs.operations import Actor
 from core.tasks import cleanup_old_notifications
 from tests.delivery.outbox import Aside, meanwhile
 from tests.factories import UserFactory
@@ -214,7 +216,17 @@ def test_what_has_no_text_any_more_cannot_be_sent_again() -> None:
         OutboundMessage.objects.update(status="queued", due_at=now, ring_at=now)
 
 
-@pytest.mark.parametrize("status", ["draft", "queued", "running", "paused"])
+def test_a_draft_that_nobody_started_loses_text_and_numbers_and_is_started_no_more() -> None:
+    campaign, young = a_campaign("draft", 900), a_campaign("draft", 5)
+    counts = cleanup_old_notifications()
+    assert (counts["campaigns"], counts["campaign_recipients"]) == (1, 1)
+    assert [one.campaign_id for one in CampaignRecipient.objects.all()] == [young.pk]
+    with pytest.raises(Conflict, match="Create it anew"):
+        campaign_life.start(campaign_id=campaign.pk, actor=Actor(None, "test"))
+    assert Campaign.objects.get(pk=campaign.pk).status == "draft"
+
+
+@pytest.mark.parametrize("status", ["queued", "running", "paused"])
 def test_a_campaign_that_is_not_over_keeps_its_numbers(status: str) -> None:
     a_campaign(status, 900)
     counts = cleanup_old_notifications()

@@ -6,16 +6,22 @@ import itertools
 import signal
 import uuid
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.conf import LazySettings
 from django.db import transaction
+from structlog.testing import capture_logs
 
-from core.delivery import campaigns, dispatch
+from core import clock
+from core.delivery import campaign_life, campaigns, dispatch, holds
 from core.delivery.campaigns import Progress
 from core.delivery.models import Campaign, CampaignRecipient, OutboundMessage
+from core.jobs.models import TaskRun
+from tests.delivery.campaign import TERMINAL, admin, begun, carried_out, states
 from tests.delivery.outbox import meanwhile, phones, wait_for
 from tests.sandbox.process import Sandbox
 from tests.system.product import Process
@@ -232,3 +238,148 @@ def test_a_worker_killed_in_the_middle_of_its_work_leaves_it_to_the_next(tmp_pat
     assert dealt_with() == 20_000
     assert OutboundMessage.objects.values("recipient").distinct().count() == OutboundMessage.objects.count() == 20_000
     assert Campaign.objects.get().written == 20_000
+
+
+# --- without a run -------------------------------------------------------------------------------------------------
+
+
+def long_ago(campaign: Campaign) -> None:
+    Campaign.objects.filter(pk=campaign.pk).update(updated_at=clock.now() - timedelta(seconds=90))
+
+
+def runs_are_taken() -> None:
+    TaskRun.objects.filter(finished_at=None).update(
+        state="running", ring_at=None, lease_until=clock.now(), coalesce_key=None
+    )
+
+
+def runs_end(state: str) -> None:
+    """Every run that is open is taken and ends so, for good."""
+    runs_are_taken()
+    TaskRun.objects.filter(finished_at=None).update(state=state, lease_until=None, finished_at=clock.now())
+
+
+def open_runs() -> int:
+    return TaskRun.objects.filter(finished_at=None).count()
+
+
+@pytest.mark.parametrize("state", ["failed", "cancelled"])
+def test_a_campaign_whose_run_ended_for_good_is_brought_to_its_end(sandbox: Sandbox, state: str) -> None:
+    campaign = begun(admin(), phones(3))
+    campaigns.sweep()
+    runs_end(state)
+    campaigns.sweep()
+    assert open_runs() == 0, "something has just happened to it"
+    long_ago(campaign)
+    campaigns.sweep()
+    assert open_runs() == 1
+    long_ago(campaign)
+    campaigns.sweep()
+    assert open_runs() == 1, "one is open"
+    assert TaskRun.objects.count() == 2
+    carried_out(campaign)
+    runs_end("succeeded")
+    dispatch.dispatch_bulk(seconds=20)
+    campaigns.sweep()
+    assert Campaign.objects.get().status == "done"
+    assert sandbox.total() == 3
+    long_ago(campaign)
+    campaigns.sweep()
+    assert open_runs() == 0
+
+
+@pytest.mark.parametrize("state", ["running", "retrying"])
+def test_a_run_that_is_at_work_or_tries_again_is_left_to_it(state: str) -> None:
+    campaign = begun(admin(), phones(3))
+    runs_are_taken()
+    if state == "retrying":
+        TaskRun.objects.update(state=state, lease_until=None, ring_at=clock.now())
+    long_ago(campaign)
+    campaigns.sweep()
+    assert TaskRun.objects.count() == 1
+
+
+def test_what_a_pause_held_is_let_go_though_the_run_of_the_resume_was_cancelled_half_way() -> None:
+    campaign = begun(admin(), phones(10))
+    carried_out(campaign)
+    campaign_life.pause(campaign_id=campaign.pk, actor=TERMINAL, reason="test")
+    carried_out(campaign)
+    runs_end("succeeded")
+    campaign_life.resume(campaign_id=campaign.pk, actor=TERMINAL)
+    assert holds.release_some(campaign.pk, limit=4) == 4
+    runs_end("cancelled")
+    long_ago(campaign)
+    campaigns.sweep()
+    assert open_runs() == 1
+    carried_out(campaign)
+    assert states(campaign) == {"queued": 10}
+
+
+@pytest.mark.parametrize(
+    ("decide", "end"), [("pause", "held: campaign paused"), ("cancel", "suppressed: campaign cancelled")]
+)
+def test_stopping_is_carried_out_though_its_run_failed(decide: str, end: str) -> None:
+    campaign = begun(admin(), phones(5))
+    carried_out(campaign)
+    runs_end("succeeded")
+    getattr(campaign_life, decide)(campaign_id=campaign.pk, actor=TERMINAL, reason="test")
+    runs_end("failed")
+    long_ago(campaign)
+    campaigns.sweep()
+    assert open_runs() == 1
+    carried_out(campaign)
+    assert states(campaign) == {end: 5}
+    runs_end("succeeded")
+    long_ago(campaign)
+    campaigns.sweep()
+    assert open_runs() == 0, "nothing is left to do"
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_a_list_that_went_with_its_run_is_told_once_and_what_is_stored_is_sent() -> None:
+    numbers = phones(20)
+    campaign = start(numbers)
+    campaigns._store_some(campaign, numbers)
+    long_ago(campaign)
+    with capture_logs() as logs:
+        campaigns.sweep()
+        assert Campaign.objects.get().reason == campaigns.LIST_LOST
+        assert open_runs() == 1
+        carried_out(campaign)
+        runs_end("succeeded")
+        for _ in range(2):
+            long_ago(campaign)
+            campaigns.sweep()
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == ["campaign_list_lost"]
+    assert open_runs() == 0, "it is not asked for without end"
+    assert states(campaign) == {"queued": 7}
+    assert Campaign.objects.get().status == "running"
+
+
+def test_a_text_that_was_allowed_stays_so(settings: LazySettings) -> None:
+    numbers, text = phones(2), "a" * 200
+    campaign = campaigns.start(RUN, numbers, text, batch_size=50)
+    settings.SMS_MAX_PARTS = 1
+    again = campaigns.start(RUN, numbers, text, batch_size=50)
+    assert again == campaign
+    assert campaigns.work(again, numbers, batch_size=50, seconds=20).done
+    assert {(one.body, one.parts) for one in OutboundMessage.objects.all()} == {(text, 2)}
+
+
+def test_a_sweep_with_nothing_to_do_is_one_statement(django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(1):
+        campaigns.sweep()
+    Campaign.objects.create(message="Hello", status="paused")
+    with django_assert_num_queries(1):
+        campaigns.sweep()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_workers_that_sweep_at_once_ask_for_one_run() -> None:
+    campaign = begun(admin(), phones(3))
+    runs_end("failed")
+    long_ago(campaign)
+    with meanwhile(*[campaigns.sweep] * 4):
+        pass
+    assert open_runs() == 1
+    assert TaskRun.objects.count() == 2
