@@ -189,7 +189,7 @@ def test_a_finished_message_keeps_row_key_hash_and_cost_but_no_personal_data() -
 
 def test_codes_and_warnings_lose_their_recipient_after_a_month() -> None:
     for purpose in ("otp", "security", "service"):
-        text = {"body": None, "title": "", "html": ""} if purpose == "otp" else {}
+        text: dict[str, Any] = {"body": None, "title": "", "html": ""} if purpose == "otp" else {}
         a_message(days=31, purpose=purpose, last_attempt=an_attempt(31), **text)
     assert cleanup_old_notifications()["codes"] == 2
     left = {(m.purpose, m.recipient, m.body, m.last_attempt is None) for m in OutboundMessage.objects.all()}
