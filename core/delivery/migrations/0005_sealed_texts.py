@@ -9,7 +9,8 @@ UPDATE delivery_outboundmessage SET body = NULL, title = '', html = '', lease_un
     status = CASE WHEN status IN ('queued', 'held') THEN 'expired' WHEN status = 'submitting' THEN 'in_doubt'
         ELSE status END,
     error = CASE WHEN status IN ('queued', 'held') THEN 'not sent before codes were sealed; ask for a new one'
-        ELSE error END
+        ELSE error END,
+    sealed = CASE WHEN status IN ('queued', 'held') THEN NULL ELSE sealed END
 WHERE purpose = 'otp';
 """
 
