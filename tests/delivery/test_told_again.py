@@ -1,4 +1,4 @@
-"""What only the sweep can tell is told whatever else waits on Redis; what cannot be paid is not tried again and again."""
+"""What only the sweep can tell is told whatever else waits on Redis; what cannot be paid is not tried on and on."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_bulk_that_the_rest_of_the_day_does_not_pay_for_is_not_tried_again_and_a
 def test_what_fails_before_the_call_leaves_no_doubt(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     message = services.queue_email("ama@example.com", "Report", "Eggs", purpose=Purpose.SERVICE, key="k", hint=False)
 
-    def away(_message: OutboundMessage) -> mail.Mail:
+    def away(_message: OutboundMessage) -> object:
         raise OperationalError("PostgreSQL is away")
 
     with monkeypatch.context() as patched:
