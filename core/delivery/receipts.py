@@ -130,8 +130,9 @@ def ask_now(message_ids: Sequence[uuid.UUID]) -> int:
     """Have these asked about at once, as far as they wait for a receipt. Returns how many do."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE delivery_outboundmessage SET receipt_due_at = statement_timestamp()"
-            " WHERE id = ANY (%s) AND receipt_due_at IS NOT NULL",
+            "UPDATE delivery_outboundmessage SET receipt_due_at = statement_timestamp() WHERE id IN ("
+            " SELECT id FROM delivery_outboundmessage WHERE id = ANY (%s) AND receipt_due_at IS NOT NULL"
+            " ORDER BY id FOR NO KEY UPDATE)",
             [list(message_ids)],
         )
         return int(cursor.rowcount)
@@ -230,6 +231,9 @@ def decide(row: Due, answer: StatusAnswer, report: StatusReport | None) -> Heard
 
 # --- storing -------------------------------------------------------------------------------------------------------
 
+# In one order, like the receipts below, so that of two who write the same only one waits for the other.
+_LOCK = "SELECT 1 FROM delivery_outboundmessage WHERE id = ANY (%s) ORDER BY id FOR NO KEY UPDATE"
+
 _STORE = """
 UPDATE delivery_outboundmessage AS message SET
     status = coalesce(heard.status, message.status),
@@ -255,12 +259,13 @@ INSERT INTO delivery_deliveryreceipt
 SELECT id, %s, provider_id, status_text, status, provider_at, %s, raw, message_id, statement_timestamp()
 FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::timestamptz[], %s::text[], %s::uuid[])
     AS receipt(id, provider_id, status_text, status, provider_at, raw, message_id)
+ORDER BY provider_id, status_text, provider_at
 ON CONFLICT DO NOTHING
 """
 
 
 def store(heard: Sequence[Heard], receipts: Sequence[Receipt]) -> None:
-    """Write what was heard of many messages: two statements, one transaction. What is final by now stays so."""
+    """Write what was heard of many messages: locked, then written, in one transaction. What is final stays so."""
     if not heard:
         return
     rows = [
@@ -269,6 +274,7 @@ def store(heard: Sequence[Heard], receipts: Sequence[Receipt]) -> None:
         for each in heard
     ]
     with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(_LOCK, [[each.id for each in heard]])
         cursor.execute(_STORE, [list(column) for column in zip(*rows, strict=True)])
         if receipts:
             kept = [
@@ -293,21 +299,31 @@ WITH said AS (
             WHERE message.provider_id = said.provider_id AND message.provider_id <> '' AND message.channel = 'sms'
             LIMIT 1
         ), statement_timestamp()
-    FROM said ON CONFLICT DO NOTHING RETURNING message_id
+    FROM said ORDER BY provider_id, status_text, provider_at ON CONFLICT DO NOTHING RETURNING message_id
 )
 SELECT array_agg(message_id) FILTER (WHERE message_id IS NOT NULL), count(*) FROM new
 """
 
+# What somebody writes just now is passed over: it is being asked about or settled, and to wait could be for each other.
 _HINTED = """
 UPDATE delivery_outboundmessage SET receipt_due_at = statement_timestamp()
-WHERE id = ANY (%s) AND status IN ('accepted', 'in_doubt')
-  AND (receipt_due_at IS NULL OR receipt_due_at > statement_timestamp())
+WHERE id IN (
+    SELECT id FROM delivery_outboundmessage
+    WHERE id = ANY (%s) AND status IN ('accepted', 'in_doubt')
+      AND (receipt_due_at IS NULL OR receipt_due_at > statement_timestamp())
+    ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+)
 """
 
 _NAMED = """
 UPDATE delivery_outboundmessage AS message SET provider_id = said.provider_id, receipt_due_at = statement_timestamp()
-FROM unnest(%s::uuid[], %s::text[]) AS said(id, provider_id)
-WHERE message.id = said.id AND message.status = 'in_doubt' AND message.provider_id = '' AND message.channel = 'sms'
+FROM (
+    SELECT id, said.provider_id FROM delivery_outboundmessage
+    JOIN unnest(%s::uuid[], %s::text[]) AS said(id, provider_id) USING (id)
+    WHERE status = 'in_doubt' AND delivery_outboundmessage.provider_id = '' AND channel = 'sms'
+    ORDER BY id FOR NO KEY UPDATE OF delivery_outboundmessage SKIP LOCKED
+) AS said
+WHERE message.id = said.id
 """
 
 

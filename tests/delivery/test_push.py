@@ -224,16 +224,16 @@ def test_pushes_questions_and_answers_about_the_same_messages_never_wait_in_a_ri
         for turn in range(30):
             receipts.store(heard if turn % 2 else heard[::-1], [])
 
-    def pushed() -> None:
+    def pushed(order: int) -> None:
         for turn in range(30):
-            said_now = [receipts.Receipt(row.provider_id, f"Sent {turn}", "accepted", None, "{}") for row in rows[::-1]]
-            receipts.pushed(said_now, [(row.pk, row.provider_id) for row in rows])
+            said_now = [receipts.Receipt(row.provider_id, f"Sent {turn}", "accepted", None, "{}") for row in rows]
+            receipts.pushed(said_now[::order], [(row.pk, row.provider_id) for row in rows])
 
     def asked() -> None:
         for _ in range(30):
             receipts.ask_now([row.pk for row in rows[::-1]])
 
-    with meanwhile(answered, pushed, asked):
+    with meanwhile(answered, lambda: pushed(1), lambda: pushed(-1), asked):
         pass
     assert {again(row).receipt_looks for row in rows} == {30}, "every answer was written"
 
