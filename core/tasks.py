@@ -58,9 +58,9 @@ def process_bulk_sms(
     """Store a campaign and write its messages. Returns `campaign_id`, `accepted_for_sending`, `duplicates`, `invalid`.
 
     `status` is 'ok' when every message is written; 'held' for a draft, a paused campaign and one that waits after its
-    seeds, 'skipped' for a cancelled one, each with the `reason`. Whatever the state, what waits in the outbox is brought
-    into line with it. Works in short slices and goes on where it was, also after a crash. Safe to repeat: unique
-    (campaign, phone).
+    seeds, 'skipped' for a cancelled one, each with the `reason`. Whatever the state, what waits is brought into line
+    with it. Works in short slices and goes on where it was, also after a crash. Safe to repeat: unique (campaign,
+    phone).
     """
     if campaign_id is None:
         campaign, given = campaigns.start(uuid.UUID(_run_id(self)), phones, message, batch_size=batch_size), phones
