@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,10 @@ SignIn = Callable[..., Client]
 @pytest.fixture(autouse=True)
 def wide_limits(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.API_LIMITS = dict.fromkeys(settings.API_LIMITS, 1_000_000)
+    # tests that run side by side in another process count, and clear, in a cache of their own
+    number = 2 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
+    cache: dict[str, Any] = dict(settings.CACHES["default"])
+    settings.CACHES = {"default": cache | {"LOCATION": f"{cache['LOCATION'].rpartition('/')[0]}/{number}"}}
     monkeypatch.setattr(throttles.counts, "away_until", 0.0)
 
 

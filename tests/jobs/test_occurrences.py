@@ -91,8 +91,10 @@ def test_after_a_gap_the_policy_decides(late: Late, older: str, newest: str) -> 
     occurrences.follow_code(table("* * * * *", late))
     away(30)
     settled = occurrences.settle("dated")
-    states = [state for state, _ in past()]
-    assert states in ([older] * 29 + [newest], [older] * 30 + [newest])
+    states = [state for state, _ in past() if state != "expected"]  # one may have come due since
+    assert states[-1] == newest
+    assert set(states[:-1]) == {older}
+    assert 29 <= len(states) - 1 <= 31, "one a minute; the clock may pass one or two meanwhile"
     assert len(settled) == states.count("run") == TaskRun.objects.filter(schedule_entry="dated").count()
     five_minutes_ago = clock.now() - timedelta(minutes=5)
     for one in Occurrence.objects.filter(due_at__lte=clock.now()):
