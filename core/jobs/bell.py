@@ -19,6 +19,7 @@ from kombu import Producer
 from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]
 from redis.exceptions import RedisError
 
+from core.jobs.kombu_guard import BELL_HEADER
 from core.jobs.runs import Bell
 from core.jobs.task import LEDGER_HEADER
 
@@ -80,7 +81,7 @@ def ring(bells: Iterable[Bell]) -> bool:
                 argsrepr="()",
                 kwargsrepr="{}",
             )
-            headers = message.headers | {LEDGER_HEADER: True}
+            headers = message.headers | {LEDGER_HEADER: True, BELL_HEADER: True}
             producer.publish(message.body, exchange="", routing_key=bell.queue, headers=headers, **message.properties)
 
     return not bells or _try(announce)
@@ -98,7 +99,7 @@ def hint(name: str, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]
             producer=producer,
             retry=False,
             add_to_parent=False,
-            **options,
+            **options | {"headers": {**(options.get("headers") or {}), BELL_HEADER: True}},
         )
 
     return _try(announce)

@@ -224,13 +224,14 @@ def insert_or_join(ask: Ask) -> tuple[uuid.UUID, bool]:
         return ask.id, bool(insert([replace(ask, coalesce_key=None)]))
 
 
+# It does not wait for the disk: whatever durable follows in the log takes it along (docs/adr/0010).
 _CLAIM = """
 UPDATE jobs_taskrun SET state = 'running', fence = fence + 1, attempts = LEAST(attempts, 32766) + 1, worker = %s,
     ring_at = NULL, coalesce_key = NULL, started_at = statement_timestamp(),
     lease_until = statement_timestamp() + make_interval(secs => %s)
 WHERE {which}
 RETURNING id, fence, attempts, max_attempts, trigger, schedule_entry, request_id, requested_by_id, queue, args::text,
-    kwargs::text, options::text
+    kwargs::text, options::text, set_config('synchronous_commit', 'off', true)
 """
 _CLAIMABLE = """id = %s AND state IN ('pending', 'retrying') AND (due_at IS NULL OR due_at <= statement_timestamp())
     AND (expires_at IS NULL OR expires_at > statement_timestamp() OR fence > 0)"""  # what was begun in time goes on
@@ -276,7 +277,7 @@ def claim(run_id: uuid.UUID, worker: str) -> Claim | None:
         return None
     if row is None:
         return None
-    run_id, fence, attempts, most, trigger, entry, request_id, requested_by, queue, args, kwargs, options = row
+    run_id, fence, attempts, most, trigger, entry, request_id, requested_by, queue, args, kwargs, options, _ = row
     return Claim(
         id=run_id,
         fence=fence,

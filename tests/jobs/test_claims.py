@@ -290,3 +290,41 @@ def test_only_old_finished_rows_are_deleted_in_short_transactions(monkeypatch: p
     assert retention.prune(clock.now())["runs"] == 4
     assert retention.prune(clock.now())["runs"] == 0
     assert sorted(TaskRun.objects.values_list("state", flat=True)) == ["pending", "running", "succeeded"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_claim_does_not_wait_for_the_disk_and_what_follows_it_does() -> None:
+    run = asked()
+    with connection.cursor() as cursor:
+        cursor.execute("SET synchronous_commit = on")  # the servers of the tests have none to wait for
+        claim = runs.claim(run.pk, "w1@test")
+        cursor.execute("SHOW synchronous_commit")
+        assert cursor.fetchone() == ("on",)
+    assert claim
+    assert runs.finish(claim, State.SUCCEEDED, "1", None, None) == State.SUCCEEDED
+
+
+def undone(claim: Claim) -> None:
+    """As a crash of PostgreSQL leaves it, within the fraction of a second in which a claim is not on the disk yet."""
+    TaskRun.objects.filter(pk=claim.id).update(
+        state="pending", fence=claim.fence - 1, attempts=claim.attempts - 1, lease_until=None, ring_at=clock.now()
+    )
+
+
+@ends
+def test_who_holds_a_claim_that_a_crash_has_undone_can_write_nothing(
+    end: Callable[[Claim], State | None], state: str
+) -> None:
+    claim = taken()
+    undone(claim)
+    assert end(claim) is None
+    assert row(claim).state == "pending"
+
+
+def test_after_a_claim_that_a_crash_has_undone_the_run_still_ends_once() -> None:
+    first = taken("w1@test")
+    undone(first)
+    second = runs.claim(first.id, "w2@test")
+    assert second
+    ends = [runs.finish(claim, State.SUCCEEDED, "1", None, None) for claim in (second, first)]
+    assert ends == [State.SUCCEEDED, None]
