@@ -31,7 +31,7 @@ def channel(doorbell: Doorbell, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any
 
 
 def remembered(doorbell: Doorbell) -> int:
-    return sum(len(doorbell.client.keys(name)) for name in UNACKED)  # type: ignore[arg-type]
+    return sum(len(doorbell.client.keys(name)) for name in UNACKED)
 
 
 def take(channel: Any, queue: str = "default") -> Any:
