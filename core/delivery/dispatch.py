@@ -212,7 +212,7 @@ WHERE id IN (SELECT id FROM delivery_outboundmessage
 _WAITING = """
 SELECT count(*) FROM (
     SELECT 1 FROM delivery_outboundmessage
-    WHERE lane = %s AND channel = %s AND due_at IS NOT NULL AND due_at <= statement_timestamp() LIMIT %s) AS due
+    WHERE lane = %s AND channel = %s AND status = 'queued' AND due_at <= statement_timestamp() LIMIT %s) AS due
 """
 
 _TO_RING = """

@@ -170,8 +170,10 @@ class OutboundMessage(models.Model):
             ),
         ]
         indexes = [
-            models.Index(
-                fields=["lane", "channel", "due_at"], condition=Q(due_at__isnull=False), name="message_waiting"
+            models.Index(  # with the status: what is held for the morning stands in nobody's way
+                fields=["lane", "channel", "status", "due_at"],
+                condition=Q(due_at__isnull=False),
+                name="message_waiting",
             ),
             models.Index(
                 fields=["lane", "channel", "ring_at"], condition=Q(ring_at__isnull=False), name="message_to_ring"

@@ -335,3 +335,26 @@ def test_a_lane_is_paused_and_resumed_from_the_terminal() -> None:
 def test_a_refusal_says_what_to_do(arguments: list[str], says: str) -> None:
     with pytest.raises(CommandError, match=says):
         run(*arguments)
+
+
+def test_what_is_held_for_the_morning_stands_in_the_way_of_no_pick() -> None:
+    [message] = bulk(1)
+    columns = [field.column for field in OutboundMessage._meta.concrete_fields]
+    changed = {
+        "id": "gen_random_uuid()",
+        "idempotency_key": "'held:' || number",
+        "status": "'held'",
+        "due_at": "statement_timestamp() - interval '1 hour'",
+    }
+    values = ", ".join(changed.get(column, column) for column in columns)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO delivery_outboundmessage ({', '.join(columns)}) SELECT {values}"
+            " FROM delivery_outboundmessage, generate_series(1, 20000) AS number WHERE id = %s",
+            [message.pk],
+        )
+        cursor.execute("ANALYZE delivery_outboundmessage")
+    pick = dispatch._due().filter(lane="bulk", channel=Channel.SMS).order_by("due_at")[:100]
+    [plan] = json.loads(pick.explain(format="JSON", ANALYZE=True))
+    assert plan["Plan"]["Actual Rows"] == 1
+    assert "Rows Removed by Filter" not in json.dumps(plan)
