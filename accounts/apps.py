@@ -12,11 +12,13 @@ class AccountsConfig(AppConfig):
             PLATFORM,
             SEND_BULK_SMS,
             USERS,
+            ChainedTable,
             NoticeType,
             PeopleSource,
             SystemFigure,
             audiences,
             audiences_of_people,
+            chained_tables,
             notice_types,
             permissions,
             system_figures,
@@ -29,3 +31,9 @@ class AccountsConfig(AppConfig):
             USERS, PeopleSource(selectors.check_selection, selectors.count_selected, selectors.selected_people)
         )
         notice_types.register("security_event", NoticeType(PLATFORM, notices.security_event))
+        places = ("old_region_id", "new_region_id", "old_constituency_id", "new_constituency_id")
+        columns = ("id", "user_id", "old_role", "new_role", *places, "changed_by_id", "reason", "created_at")
+        chained_tables.register("accounts_rolechange", ChainedTable(forms=(columns,)))
+        chained_tables.register(
+            "accounts_securityevent", ChainedTable(forms=(("id", "user_id", "kind", "actor_id", "ip", "device", "at"),))
+        )

@@ -56,3 +56,41 @@ class AuditLog(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} {self.subject_type} {self.subject_id}"
+
+
+class AuditPending(models.Model):
+    """Rows that wait to be chained, in the order in which they were written: noted by a trigger, taken by the sweep."""
+
+    number = models.BigAutoField(primary_key=True)
+    source = models.CharField(max_length=63)
+    row_id = models.UUIDField()
+    at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.source} {self.row_id}"
+
+
+class AuditChain(models.Model):
+    """A link for each row of the tables in `chained_tables`, in the order in which the sweep found them. Append-only.
+
+    `hash` is over the rest of the link, `row_hash` over the row (core/base/rules.py); without one the row was gone
+    before it was chained. `form` says which columns that covers.
+    """
+
+    position = models.BigIntegerField(primary_key=True)
+    source = models.CharField(max_length=63)
+    row_id = models.UUIDField()
+    form = models.SmallIntegerField()
+    row_hash = models.BinaryField(null=True)
+    previous_hash = models.BinaryField()
+    hash = models.BinaryField()
+    chained_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["source", "row_id"], name="auditchain_a_row_once"),
+            models.CheckConstraint(condition=Q(position__gte=1), name="auditchain_begins_at_1"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.position} {self.source} {self.row_id}"

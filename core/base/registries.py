@@ -92,6 +92,24 @@ system_figures: Registry[SystemFigure] = Registry()
 after_metrics: Registry[Callable[[Hour], None]] = Registry()  # in the transaction that writes the metrics
 
 
+# --- the audit chain -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ChainedTable:
+    """An append-only table, keyed by a UUID `id`, whose rows are chained by their hashes (core/base/chain.py).
+
+    A form is the columns that a hash covers. The last one is used; a new column makes a new form at the end, and those
+    before stay as they are, because links were made by them. The triggers are the table's migration's: `<table>_noted`,
+    and `<table>_rows_stay` and `<table>_table_stays` that keep it append-only.
+    """
+
+    forms: tuple[tuple[str, ...], ...]
+
+
+chained_tables: Registry[ChainedTable] = Registry()
+
+
 # --- people: who may, and whom a selection means -------------------------------------------------------------------
 
 

@@ -218,6 +218,20 @@ RULES = (
         by="",
         why="who changed what is asked years later; the database refuses to remove a row",
     ),
+    Rule(
+        "audit_chain",
+        table="base_auditchain",
+        keep=None,
+        by="",
+        why="proof for the rows it stands for, which are kept for ever; without one link those after it prove nothing",
+    ),
+    Rule(
+        "audit_pending",
+        table="base_auditpending",
+        keep=None,
+        by="",
+        why="a queue: the sweep `audit` of every worker takes a row within seconds, whatever its age",
+    ),
 )
 
 

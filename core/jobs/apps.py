@@ -14,6 +14,7 @@ class JobsConfig(AppConfig):
         from celery import signals
         from django.db.models.signals import post_migrate
 
+        from core.base import chain
         from core.jobs import kombu_guard, occurrences, relay, request, sweeper
 
         kombu_guard.install()
@@ -24,6 +25,7 @@ class JobsConfig(AppConfig):
             "schedule", every_seconds=occurrences.FOLLOW_EVERY_SECONDS, run=occurrences.follow_administration
         )
         sweeper.register("unknown", every_seconds=relay.UNKNOWN_EVERY_SECONDS, run=relay.contain_unknown)
+        sweeper.register("audit", every_seconds=chain.EVERY_SECONDS, run=chain.sweep)
         post_migrate.connect(migrated, sender=self)
         signals.beat_init.connect(beat_started, weak=False)
 

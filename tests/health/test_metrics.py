@@ -90,6 +90,8 @@ def test_what_is_counted() -> None:
         },
         "queue_depth": {"urgent": 0, "default": 0, "bulk": 1},
         "messages_by_state": {"accepted": 1, "queued": 1},
+        "audit_head": None,
+        "audit_pending": 0,
     }
 
 
