@@ -1,7 +1,7 @@
 """`make bench`: figures of the background system, on servers of its own. Absolute times depend on the machine.
 
 make bench                            everything, small (about fifteen minutes)
-make bench ARGS="publish scale"       some parts; `ledger`, `way`, `sending` stand for theirs
+make bench ARGS="publish scale"       some parts; `ledger`, `way`, `sending`, `accounts` stand for theirs
 make bench ARGS="ledger --long"       the sizes of the promises: 5,000,000 rows, more rounds
 
 What was found is printed and kept in bench/results/. bench/README.md says what the tables mean.
@@ -37,6 +37,7 @@ PARTS = {
     "urgent": "sending",
     "receipts": "sending",
     "segments": "sending",
+    "audit": "audit",
 }
 GROUPS = {
     group: [part for part, module in PARTS.items() if module in modules]
@@ -44,6 +45,7 @@ GROUPS = {
         "way": {"way"},
         "ledger": {"publish", "throughput", "idle", "recovery", "scale"},
         "sending": {"sending"},
+        "accounts": {"audit"},
     }.items()
 }
 
