@@ -8,7 +8,6 @@ core/base/chain_check.py tells what was changed since.
 from __future__ import annotations
 
 import time
-import uuid
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -41,7 +40,7 @@ _NOW = "SELECT to_jsonb(statement_timestamp()) #>> '{}'"
 _TAKE = """
 DELETE FROM base_auditpending WHERE number = ANY (ARRAY (
     SELECT number FROM base_auditpending WHERE source = ANY (%s) ORDER BY number LIMIT %s))
-RETURNING number, source, row_id, EXISTS (SELECT FROM base_auditchain AS link
+RETURNING number, source, row_id::text, EXISTS (SELECT FROM base_auditchain AS link
     WHERE link.source = base_auditpending.source AND link.row_id = base_auditpending.row_id)
 """
 _APPEND = """
@@ -100,7 +99,7 @@ def chain(limit: int = BATCH) -> int:
     return len(taken)
 
 
-Noted = tuple[str, uuid.UUID]
+Noted = tuple[str, str]
 
 
 def _hashes(noted: Collection[Noted]) -> dict[Noted, bytes]:
@@ -120,20 +119,20 @@ def _links(end: Head | None, noted: Iterable[Noted], hashes: dict[Noted, bytes],
     for position, (table, row_id) in enumerate(noted, last + 1):
         form = len(chained_tables[table].forms)
         row_hash = hashes.get((table, row_id))
-        link = Link(position, table, str(row_id), form, row_hash, previous, now)
+        link = Link(position, table, row_id, form, row_hash, previous, now)
         following = rules.link_hash(link)
         links.append((position, table, row_id, form, row_hash, previous, following, now))
         previous = following
     return links
 
 
-def row_hashes(table: str, form: int, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, bytes]:
+def row_hashes(table: str, form: int, ids: Sequence[str]) -> dict[str, bytes]:
     """What the rows of these ids hash to in this form; those that are not there are left out. The session is in UTC."""
     columns = chained_tables[table].forms[form - 1]
     quote = connection.ops.quote_name
     texts = ", ".join(f"to_jsonb({quote(column)})::text" for column in columns)
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT id, {texts} FROM {quote(table)} WHERE id = ANY (%s)", [list(ids)])  # noqa: S608
+        cursor.execute(f"SELECT id::text, {texts} FROM {quote(table)} WHERE id = ANY (%s::uuid[])", [list(ids)])  # noqa: S608
         return {
             row_id: rules.row_hash(table, form, dict(zip(columns, values, strict=True)))
             for row_id, *values in cursor.fetchall()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -163,9 +162,9 @@ def _chunk(after: int, end: int) -> list[tuple[Link, bytes, bytes | None]]:
         ids = defaultdict(list)
         for link, _ in links:
             if _known(link):
-                ids[link.source, link.form].append(uuid.UUID(link.row_id))
+                ids[link.source, link.form].append(link.row_id)
         now = {
-            (table, form, str(row_id)): row_hash
+            (table, form, row_id): row_hash
             for (table, form), row_ids in ids.items()
             for row_id, row_hash in chain.row_hashes(table, form, row_ids).items()
         }

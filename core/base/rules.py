@@ -9,6 +9,8 @@ from hashlib import sha256
 
 FIRST = bytes(32)  # what stands before the first link
 
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+
 
 @dataclass(frozen=True)
 class Link:
@@ -46,4 +48,4 @@ def link_hash(link: Link) -> bytes:
         "row_id": link.row_id,
         "source": link.source,
     }
-    return sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).digest()
+    return sha256(_encode(parts).encode()).digest()
