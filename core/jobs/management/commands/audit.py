@@ -26,7 +26,6 @@ ROWS = (
     Column("link", right=True),
     Column("why", cut=2),
 )
-FAULTS = (Column("what"), Column("link", right=True), Column("table"), Column("row"), Column("in words", cut=1))
 
 
 class Command(OperatorCommand):
@@ -85,8 +84,8 @@ class Command(OperatorCommand):
     def verify(self, options: dict[str, Any]) -> dict[str, Any]:
         found = chain_check.verify(since=options["since_position"], heads=options["head"])
         self.partly = not found.intact
-        if found.faults:
-            self.say(*table(FAULTS, [_fault(fault) for fault in found.faults], self.width()), "")
+        for fault in found.faults:
+            self.say(f"{fault.kind.replace('_', ' ')}: {_where(fault)}", f"    {fault.words}")
         self.say(*_in_words(found))
         return {
             "intact": found.intact,
@@ -129,9 +128,9 @@ def _json(value: Any) -> str:
     return "" if value is None else _line(json.dumps(value, ensure_ascii=False))
 
 
-def _fault(fault: Fault) -> tuple[str, ...]:
-    position = f"{fault.position:,}" if fault.position else "–"
-    return fault.kind.replace("_", " "), position, fault.table or "–", fault.row_id or "–", fault.words
+def _where(fault: Fault) -> str:
+    link = f"link {fault.position:,}" if fault.position else ""
+    return ", ".join(part for part in (link, f"{fault.table} {fault.row_id}".strip()) if part)
 
 
 def _in_words(found: Finding) -> list[str]:
