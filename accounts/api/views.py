@@ -13,11 +13,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
 
-from accounts import selectors, services
+from accounts import selectors
 from accounts.api import serializers as forms
 from accounts.models import Region, User
 from accounts.rules import Role
-from accounts.services import Origin
+from accounts.services import people
+from accounts.services.trail import Origin
 from core import clock
 from core.api.idempotency import idempotent
 from core.api.views import Endpoint
@@ -106,9 +107,7 @@ class ChangeRole(Endpoint):
     @idempotent
     def post(self, request: Request, user_id: uuid.UUID) -> Response:
         """Give a person another role or place. It ends their sessions and takes their grants back."""
-        change = services.change_role(
-            actor=me(request), user_id=user_id, now=clock.now(), **sent(forms.NewRole, request)
-        )
+        change = people.change_role(actor=me(request), user_id=user_id, now=clock.now(), **sent(forms.NewRole, request))
         return Response(forms.RoleChangeInfo(change).data, status=201)
 
 
@@ -118,7 +117,7 @@ class Suspend(Endpoint):
     def post(self, request: Request, user_id: uuid.UUID) -> Response:
         """Keep a person out, until a time or without end. It ends their sessions."""
         given = sent(forms.Suspension, request)
-        services.suspend(actor=me(request), user_id=user_id, now=clock.now(), origin=origin(request), **given)
+        people.suspend(actor=me(request), user_id=user_id, now=clock.now(), origin=origin(request), **given)
         return shown(request, user_id)
 
 
@@ -128,7 +127,7 @@ class LiftSuspension(Endpoint):
     def post(self, request: Request, user_id: uuid.UUID) -> Response:
         """Let a suspended person in again."""
         given = sent(forms.Reason, request)
-        services.lift_suspension(actor=me(request), user_id=user_id, now=clock.now(), origin=origin(request), **given)
+        people.lift_suspension(actor=me(request), user_id=user_id, now=clock.now(), origin=origin(request), **given)
         return shown(request, user_id)
 
 
@@ -137,7 +136,7 @@ class Unlock(Endpoint):
     @idempotent
     def post(self, request: Request, user_id: uuid.UUID) -> Response:
         """End the lock that failed sign-ins have put on an account."""
-        services.unlock(actor=me(request), user_id=user_id, now=clock.now())
+        people.unlock(actor=me(request), user_id=user_id, now=clock.now())
         return shown(request, user_id)
 
 

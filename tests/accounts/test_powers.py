@@ -12,10 +12,11 @@ from django.conf import LazySettings
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.test import Client
 
-from accounts import selectors, services
+from accounts import selectors
 from accounts.models import Constituency, RoleChange, SecurityEvent, StaffPermission, User
 from accounts.rules import Code, Role
-from accounts.services import Origin
+from accounts.services import people
+from accounts.services.trail import Origin
 from core import clock
 from core.base.models import AuditLog
 from core.base.registries import notice_types
@@ -47,7 +48,7 @@ def regional() -> User:
 
 def change(actor: User, user: User, role: Role, place: str = "", **more: Any) -> RoleChange:
     home = Constituency.objects.get(code=place) if place else None
-    return services.change_role(
+    return people.change_role(
         actor=actor, user_id=user.pk, role=role, constituency=home, now=clock.now(), **{"reason": "moved", **more}
     )
 
@@ -153,7 +154,7 @@ def test_a_change_that_cannot_be_stored_is_refused_with_its_reason(
     user = UserFactory.create(role=Role.AUDITOR)
     asked = {"role": "FINANCE_OFFICER", "reason": "moved", **more}
     with pytest.raises(InvalidInput, match=said):
-        services.change_role(actor=owner, user_id=user.pk, now=clock.now(), **asked)
+        people.change_role(actor=owner, user_id=user.pk, now=clock.now(), **asked)
     user.refresh_from_db()
     assert user.role == "AUDITOR"
 
@@ -188,11 +189,11 @@ def test_the_actor_is_judged_as_they_stand_in_the_database(regional: User) -> No
 def test_a_grant_is_given_once_used_at_once_and_taken_back(head: User) -> None:
     user = UserFactory.create(role=Role.NATIONAL_STAFF)
     ask = {"actor": head, "user_id": user.pk, "code": "manage_leads", "now": clock.now()}
-    assert services.grant(**ask)  # type: ignore[arg-type]
-    assert not services.grant(**ask), "safe to repeat"  # type: ignore[arg-type]
+    assert people.grant(**ask)  # type: ignore[arg-type]
+    assert not people.grant(**ask), "safe to repeat"  # type: ignore[arg-type]
     assert User.objects.get(pk=user.pk).grants == {Code.MANAGE_LEADS}
-    assert services.revoke(**ask)  # type: ignore[arg-type]
-    assert not services.revoke(**ask)  # type: ignore[arg-type]
+    assert people.revoke(**ask)  # type: ignore[arg-type]
+    assert not people.revoke(**ask)  # type: ignore[arg-type]
     assert User.objects.get(pk=user.pk).grants == frozenset()
     assert list(AuditLog.objects.order_by("at").values_list("action", flat=True)) == ["user.grant", "user.revoke"]
 
@@ -209,9 +210,9 @@ def test_a_grant_outside_of_ones_level_or_area_is_refused(head: User, regional: 
     ]
     for actor, user, code, error in refused:
         with pytest.raises(error):
-            services.grant(actor=actor, user_id=user.pk, code=code, now=clock.now())
+            people.grant(actor=actor, user_id=user.pk, code=code, now=clock.now())
         with pytest.raises(error):
-            services.revoke(actor=actor, user_id=user.pk, code=code, now=clock.now())
+            people.revoke(actor=actor, user_id=user.pk, code=code, now=clock.now())
     assert not StaffPermission.objects.exists()
 
 
@@ -225,19 +226,19 @@ def test_a_suspension_ends_sessions_at_once_and_lifting_it_lets_the_person_in_ag
     client.force_login(user)
     assert client.get("/api/v1/me/").status_code == 200
     origin = Origin("10.1.2.3", "Firefox" * 100)
-    event = services.suspend(actor=head, user_id=user.pk, reason="fraud", now=clock.now(), origin=origin)
+    event = people.suspend(actor=head, user_id=user.pk, reason="fraud", now=clock.now(), origin=origin)
     assert client.get("/api/v1/me/").status_code == 401
     assert (event.kind, event.actor, event.ip, len(event.device)) == ("suspended", head, "10.1.2.3", 200)
     with pytest.raises(Conflict, match="suspended already"):
-        services.suspend(actor=head, user_id=user.pk, reason="again", now=clock.now())
-    services.lift_suspension(actor=head, user_id=user.pk, reason="cleared", now=clock.now())
+        people.suspend(actor=head, user_id=user.pk, reason="again", now=clock.now())
+    people.lift_suspension(actor=head, user_id=user.pk, reason="cleared", now=clock.now())
     assert client.get("/api/v1/me/").status_code == 401, "the old session has ended for good"
     user.refresh_from_db()
     assert (user.is_suspended, user.suspended_at, user.suspension_reason, user.token_version) == (False, None, "", 1)
     client.force_login(user)
     assert client.get("/api/v1/me/").status_code == 200
     with pytest.raises(Conflict, match="not suspended"):
-        services.lift_suspension(actor=head, user_id=user.pk, reason="cleared", now=clock.now())
+        people.lift_suspension(actor=head, user_id=user.pk, reason="cleared", now=clock.now())
     kinds = SecurityEvent.objects.order_by("at").values_list("kind", flat=True)
     assert sorted(kinds) == ["suspended", "unsuspended"]
 
@@ -245,18 +246,18 @@ def test_a_suspension_ends_sessions_at_once_and_lifting_it_lets_the_person_in_ag
 def test_a_suspended_person_does_not_sign_in_until_its_time_is_over(head: User, client: Client) -> None:
     user = UserFactory.create()
     now = clock.now()
-    services.suspend(actor=head, user_id=user.pk, reason="fraud", until=now + timedelta(hours=1), now=now)
+    people.suspend(actor=head, user_id=user.pk, reason="fraud", until=now + timedelta(hours=1), now=now)
     assert not client.login(username=user.username, password="a-password-of-a-test")
     User.objects.filter(pk=user.pk).update(suspended_until=now - timedelta(seconds=1))
     assert client.login(username=user.username, password="a-password-of-a-test")
-    services.suspend(actor=head, user_id=user.pk, reason="once more", now=clock.now())
+    people.suspend(actor=head, user_id=user.pk, reason="once more", now=clock.now())
 
 
 def test_platform_admins_are_told_unless_it_is_a_farmer(head: User) -> None:
-    services.suspend(actor=head, user_id=UserFactory.create().pk, reason="fraud", now=clock.now())
+    people.suspend(actor=head, user_id=UserFactory.create().pk, reason="fraud", now=clock.now())
     assert not TaskRun.objects.exists()
     user = UserFactory.create(role=Role.AUDITOR)
-    event = services.suspend(actor=head, user_id=user.pk, reason="fraud", now=clock.now())
+    event = people.suspend(actor=head, user_id=user.pk, reason="fraud", now=clock.now())
     run = TaskRun.objects.get()
     assert (run.task, run.args) == (
         "core.tasks.send_admin_notification",
@@ -282,33 +283,33 @@ def test_who_may_not_be_suspended_or_by_whom(owner: User, head: User, regional: 
         (user, regional, NotFound),
     ]
     for actor, whom, error in refused:
-        for act in (services.suspend, services.lift_suspension):
+        for act in (people.suspend, people.lift_suspension):
             with pytest.raises(error):
                 act(actor=actor, user_id=whom.pk, reason="fraud", now=clock.now())
         with pytest.raises(error):
-            services.unlock(actor=actor, user_id=whom.pk, now=clock.now())
+            people.unlock(actor=actor, user_id=whom.pk, now=clock.now())
     with pytest.raises(NotFound):
-        services.suspend(actor=head, user_id=uuid.uuid4(), reason="fraud", now=clock.now())
+        people.suspend(actor=head, user_id=uuid.uuid4(), reason="fraud", now=clock.now())
     assert not SecurityEvent.objects.exists()
 
 
 def test_a_suspension_ends_in_the_future_and_has_a_reason(head: User) -> None:
     user = UserFactory.create()
     with pytest.raises(InvalidInput, match="until lies in the past"):
-        services.suspend(actor=head, user_id=user.pk, reason="fraud", until=clock.now(), now=clock.now())
+        people.suspend(actor=head, user_id=user.pk, reason="fraud", until=clock.now(), now=clock.now())
     with pytest.raises(InvalidInput, match="Give a reason"):
-        services.suspend(actor=head, user_id=user.pk, reason="\n", now=clock.now())
+        people.suspend(actor=head, user_id=user.pk, reason="\n", now=clock.now())
 
 
 def test_an_account_is_unlocked_before_its_time(head: User) -> None:
     now = clock.now()
     user = UserFactory.create(locked_until=now + timedelta(minutes=15), failed_login_attempts=5)
-    services.unlock(actor=head, user_id=user.pk, now=now)
+    people.unlock(actor=head, user_id=user.pk, now=now)
     user.refresh_from_db()
     assert (user.locked_until, user.failed_login_attempts) == (None, 0)
     assert AuditLog.objects.get().action == "user.unlock"
     with pytest.raises(Conflict, match="not locked"):
-        services.unlock(actor=head, user_id=user.pk, now=now)
+        people.unlock(actor=head, user_id=user.pk, now=now)
 
 
 # --- what the database keeps
@@ -345,7 +346,7 @@ def test_the_database_refuses_changes_and_events_that_are_not_so(head: User) -> 
 
 def test_the_database_refuses_to_change_or_remove_what_happened(head: User) -> None:
     user = UserFactory.create()
-    services.suspend(actor=head, user_id=user.pk, reason="fraud", now=clock.now())
+    people.suspend(actor=head, user_id=user.pk, reason="fraud", now=clock.now())
     RoleChange.objects.create(user=user, old_role="FARMER", new_role="AUDITOR", changed_by=head, reason="x")
     for table in ("accounts_securityevent", "accounts_rolechange"):
         for statement in (f"UPDATE {table} SET id = id", f"DELETE FROM {table}"):
@@ -366,7 +367,7 @@ def test_of_two_who_suspend_one_another_at_once_one_wins_and_nobody_hangs() -> N
     def act(actor: User, user: User) -> None:
         barrier.wait()
         try:
-            services.suspend(actor=actor, user_id=user.pk, reason="the other one", now=clock.now())
+            people.suspend(actor=actor, user_id=user.pk, reason="the other one", now=clock.now())
             outcomes.append("done")
         except NotFound:
             outcomes.append("refused")

@@ -1,4 +1,4 @@
-"""services.create_user: input is brought into the stored form or refused, and no refusal shows personal data."""
+"""people.create_user: input is brought into the stored form or refused, and no refusal shows personal data."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from accounts import selectors, services
+from accounts import selectors
 from accounts.models import Constituency, District, Region, User
 from accounts.rules import Level, Role
+from accounts.services import people
 from core.errors import InvalidInput
 from core.redact import redact
 from tests.factories import UserFactory
@@ -24,7 +25,7 @@ KOFI: dict[str, Any] = {"username": "kofi", "phone": "0244123456", "role": "farm
 
 
 def test_phone_email_role_and_contact_method_are_stored_in_their_one_form():
-    user = services.create_user(
+    user = people.create_user(
         **KOFI | {"role": "national admin", "email": " Kofi@Example.COM ", "preferred_contact_method": "email"}
     )
     user.refresh_from_db()
@@ -37,19 +38,19 @@ def test_phone_email_role_and_contact_method_are_stored_in_their_one_form():
 
 
 def test_a_person_without_activation_is_invited_and_has_no_usable_password():
-    user = services.create_user(**KOFI)
+    user = people.create_user(**KOFI)
     assert not user.is_active
     assert not user.has_usable_password()
 
 
 def test_an_activated_person_can_sign_in_by_username(client):
-    services.create_user(**KOFI | {"activated_at": timezone.now(), "password": "demo-poultry-2026"})
+    people.create_user(**KOFI | {"activated_at": timezone.now(), "password": "demo-poultry-2026"})
     assert client.login(username="kofi", password="demo-poultry-2026")
 
 
 def test_the_region_follows_from_the_constituency():
     tema_west = selectors.constituency("tmw")
-    user = services.create_user(
+    user = people.create_user(
         **KOFI | {"role": "CONSTITUENCY_ADMIN", "email": "k@example.com", "constituency": tema_west}
     )
     assert user.region == selectors.region("Greater Accra")
@@ -75,13 +76,13 @@ def test_the_region_follows_from_the_constituency():
 )
 def test_what_cannot_be_stored_is_refused_with_its_reason(change, said):
     with pytest.raises(InvalidInput, match=said):
-        services.create_user(**KOFI | change)
+        people.create_user(**KOFI | change)
     assert not User.objects.exists()
 
 
 def test_a_constituency_of_another_region_is_refused():
     with pytest.raises(InvalidInput, match="This constituency lies in another region"):
-        services.create_user(**KOFI, constituency=selectors.constituency("TMW"), region=selectors.region("ashanti"))
+        people.create_user(**KOFI, constituency=selectors.constituency("TMW"), region=selectors.region("ashanti"))
 
 
 @pytest.mark.parametrize(
@@ -93,9 +94,9 @@ def test_a_constituency_of_another_region_is_refused():
     ],
 )
 def test_a_second_person_with_the_same_name_phone_or_email_is_refused(change):
-    services.create_user(**KOFI | {"email": "kofi@example.com"})
+    people.create_user(**KOFI | {"email": "kofi@example.com"})
     with pytest.raises(InvalidInput, match="already exists") as refused:
-        services.create_user(**KOFI | change)
+        people.create_user(**KOFI | change)
     assert redact(str(refused.value)) == str(refused.value)
 
 
@@ -109,7 +110,7 @@ def test_a_second_person_with_the_same_name_phone_or_email_is_refused(change):
 def test_any_input_is_stored_by_the_rules_or_refused_clearly(phone, email, role, username):
     said = ""
     try:
-        services.create_user(username=username, phone=phone, role=role, email=email, activated_at=None).delete()
+        people.create_user(username=username, phone=phone, role=role, email=email, activated_at=None).delete()
     except InvalidInput as refused:
         said = str(refused)
     assert redact(said) == said
@@ -121,7 +122,7 @@ def test_of_many_who_register_one_number_at_once_one_is_written_and_the_others_a
 
     def register(number: int) -> None:
         try:
-            services.create_user(**KOFI | {"username": f"kofi{number}"})
+            people.create_user(**KOFI | {"username": f"kofi{number}"})
             outcomes.append("written")
         except InvalidInput as refused:
             outcomes.append("refused" if "already exists" in str(refused) else str(refused))

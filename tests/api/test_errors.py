@@ -14,9 +14,9 @@ from django.test import Client, RequestFactory
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from accounts import services
 from accounts.api import views
 from accounts.models import User
+from accounts.services import people
 from core import errors
 from core.api.errors import MEDIA_TYPE, bad_request, page_not_found, permission_denied, server_error
 from core.api.parsing import LARGEST_BODY
@@ -59,7 +59,7 @@ def test_every_error_of_the_house_has_its_status_and_its_words(
     def refuse(**_: Any) -> None:
         raise kind("Do it another way.")
 
-    monkeypatch.setattr(services, "unlock", refuse)
+    monkeypatch.setattr(people, "unlock", refuse)
     answer = client_of_head.post(f"{API}/users/{user.pk}/unlock/")
     assert answer.status_code == kind.status
     assert answer["Content-Type"] == MEDIA_TYPE
@@ -69,7 +69,7 @@ def test_every_error_of_the_house_has_its_status_and_its_words(
 def test_what_nobody_foresaw_is_a_problem_too_and_changes_nothing(
     client_of_head: Client, user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(services, "_security_event", lambda *_: 1 / 0)
+    monkeypatch.setattr(people, "security_event", lambda *_: 1 / 0)
     answer = client_of_head.post(
         f"{API}/users/{user.pk}/suspend/", {"reason": "fraud"}, JSON, headers={"Idempotency-Key": "one"}
     )

@@ -118,9 +118,9 @@ def test_of_many_at_once_one_is_done_and_all_get_its_answer(sign_in: SignIn, own
 def test_when_the_first_of_two_at_once_fails_the_second_does_the_work(
     sign_in: SignIn, owner: User, user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from accounts import services
+    from accounts.services import people, trail
 
-    whole, calls = services._write_down, []
+    whole, calls = trail.write_down, []
 
     def once_broken(*args: Any, **kwargs: Any) -> None:
         calls.append(1)
@@ -128,7 +128,7 @@ def test_when_the_first_of_two_at_once_fails_the_second_does_the_work(
             raise RuntimeError("the first one breaks")
         whole(*args, **kwargs)
 
-    monkeypatch.setattr(services, "_write_down", once_broken)
+    monkeypatch.setattr(people, "write_down", once_broken)
     clients = [sign_in(owner) for _ in range(2)]
     answers = together(2, lambda number: post(clients[number], user))
     assert sorted(answer.status_code for answer in answers) == [201, 500]

@@ -9,9 +9,10 @@ from django.contrib.auth.hashers import make_password
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection, transaction
 
-from accounts import selectors, services
+from accounts import selectors
 from accounts.models import User
 from accounts.rules import Language, Role
+from accounts.services import people
 from core import clock
 from core.errors import InvalidInput
 
@@ -109,7 +110,7 @@ def _present() -> set[str]:
 
 def _create(person: Person) -> User:
     constituency = selectors.constituency(person.constituency) if person.constituency else None
-    return services.create_user(
+    return people.create_user(
         username=person.username,
         phone=person.phone,
         role=person.role,

@@ -1,24 +1,21 @@
-"""What can be done with people."""
+"""People: how they come to be, and what one of them does to another."""
 
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
 from datetime import datetime
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
-from django.db.models.functions import Now
 from psycopg.errors import UniqueViolation
 
 from accounts import policy, rules, selectors
 from accounts.models import Constituency, District, Region, RoleChange, SecurityEvent, StaffPermission, User
 from accounts.policy import Action
 from accounts.rules import Code, Role, SecurityKind
+from accounts.services.trail import NOWHERE, Origin, security_event, write_down
 from core.base.registries import Place
-from core.base.services import record
 from core.errors import Conflict, InvalidInput, NotAllowed, NotFound
-from core.jobs.services import enqueue
 
 LONGEST_REASON = 500
 
@@ -85,17 +82,6 @@ def _sentence(refused: ValidationError) -> str:
 # --- what one person does to another -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Origin:
-    """Where a request came from, as far as it is known."""
-
-    ip: str | None = None
-    device: str = ""
-
-
-NOWHERE = Origin()
-
-
 @transaction.atomic
 def change_role(
     *,
@@ -150,7 +136,7 @@ def change_role(
     change.save(force_insert=True)
     lost = list(user.staff_permissions.order_by("code").values_list("code", flat=True))
     user.staff_permissions.all().delete()
-    _write_down(
+    write_down(
         "user.change_role",
         actor,
         user,
@@ -172,7 +158,7 @@ def grant(*, actor: User, user_id: uuid.UUID, code: str, now: datetime) -> bool:
     _must_grant(actor, wanted, user, now)
     _, is_new = StaffPermission.objects.get_or_create(user=user, code=wanted, defaults={"granted_by": actor})
     if is_new:
-        _write_down("user.grant", actor, user, after={"code": wanted.value})
+        write_down("user.grant", actor, user, after={"code": wanted.value})
     return is_new
 
 
@@ -184,7 +170,7 @@ def revoke(*, actor: User, user_id: uuid.UUID, code: str, now: datetime) -> bool
     _must_grant(actor, wanted, user, now)
     removed, _ = StaffPermission.objects.filter(user=user, code=wanted).delete()
     if removed:
-        _write_down("user.revoke", actor, user, before={"code": wanted.value})
+        write_down("user.revoke", actor, user, before={"code": wanted.value})
     return bool(removed)
 
 
@@ -212,8 +198,8 @@ def suspend(
     user.suspended_by, user.suspension_reason = actor, because
     _end_sessions(user)
     user.save(update_fields=[*SUSPENSION, "token_version", "updated_at"])
-    event = _security_event(SecurityKind.SUSPENDED, actor, user, origin)
-    _write_down("user.suspend", actor, user, after={"until": until.isoformat() if until else None}, reason=because)
+    event = security_event(SecurityKind.SUSPENDED, actor, user, origin)
+    write_down("user.suspend", actor, user, after={"until": until.isoformat() if until else None}, reason=because)
     return event
 
 
@@ -231,8 +217,8 @@ def lift_suspension(
     user.is_suspended, user.suspended_at, user.suspended_until = False, None, None
     user.suspended_by, user.suspension_reason = None, ""
     user.save(update_fields=[*SUSPENSION, "updated_at"])
-    event = _security_event(SecurityKind.UNSUSPENDED, actor, user, origin)
-    _write_down("user.lift_suspension", actor, user, before=before, reason=because)
+    event = security_event(SecurityKind.UNSUSPENDED, actor, user, origin)
+    write_down("user.lift_suspension", actor, user, before=before, reason=because)
     return event
 
 
@@ -248,7 +234,7 @@ def unlock(*, actor: User, user_id: uuid.UUID, now: datetime) -> None:
     before = {"locked_until": user.locked_until, "failed_login_attempts": user.failed_login_attempts}
     user.locked_until, user.failed_login_attempts = None, 0
     user.save(update_fields=["locked_until", "failed_login_attempts", "updated_at"])
-    _write_down("user.unlock", actor, user, before=before)
+    write_down("user.unlock", actor, user, before=before)
 
 
 SUSPENSION = ("is_suspended", "suspended_at", "suspended_until", "suspended_by", "suspension_reason")
@@ -305,26 +291,3 @@ def _place_and_role(user: User) -> dict[str, str | None]:
         "region": user.region.code if user.region else None,
         "constituency": user.constituency.code if user.constituency else None,
     }
-
-
-def _security_event(kind: SecurityKind, actor: User, user: User, origin: Origin) -> SecurityEvent:
-    """Append the event; what happened to the account of anybody but a farmer is told to the platform's admins."""
-    event = SecurityEvent.objects.create(
-        user=user, kind=kind, actor=actor, ip=origin.ip, device=origin.device[:200], at=Now()
-    )
-    if kind in rules.TOLD_TO_ADMINS and user.role != Role.FARMER:
-        enqueue("core.tasks.send_admin_notification", "security_event", {"event_id": str(event.pk)})
-    return event
-
-
-def _write_down(
-    action: str, actor: User, user: User, *, before: object = None, after: object = None, reason: str = ""
-) -> None:
-    record(
-        action=action,
-        subject=("user", str(user.pk)),
-        actor_id=actor.pk,
-        before=before,
-        after=after,
-        reason=reason,
-    )

@@ -1,0 +1,1 @@
+"""What can be done with people, their secrets and invitations: one module for each."""
