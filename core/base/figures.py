@@ -171,6 +171,10 @@ CAMPAIGN_APPROVAL_GHS = Money(
 CAMPAIGN_MAX_RECIPIENTS = Whole(
     "campaign.max_recipients", 1_000_000, "recipients", 1, 10_000_000, "no campaign may have more"
 )
+LOCKOUT_FAILURES = Whole(
+    "auth.lockout_failures", 5, "sign-ins", 3, 20, "so many wrong passwords in a row lock an account for a while"
+)
+LOCKOUT_MINUTES = Whole("auth.lockout_minutes", 15, "minutes", 1, 1_440, "so long is an account locked")
 
 FIGURES: dict[str, Figure[Any]] = {
     figure.key: figure
@@ -179,6 +183,7 @@ FIGURES: dict[str, Figure[Any]] = {
         *(DUPLICATE_BULK_HOURS, DUPLICATE_HOURS, PLAIN_LETTERS),
         *(QUEUE_DEPTH, WORKER_SILENCE_MIN, BEAT_SILENCE_MIN, DISK_FREE_PCT, SMS_BALANCE_GHS),
         *(SMS_PARTS_PER_SECOND, SMS_GHS_PER_PART, SMS_DAILY_BUDGET),
+        *(LOCKOUT_FAILURES, LOCKOUT_MINUTES),
         *(CAMPAIGN_APPROVAL_RECIPIENTS, CAMPAIGN_APPROVAL_GHS, CAMPAIGN_MAX_RECIPIENTS),
     )
 }
