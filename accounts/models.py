@@ -1,7 +1,7 @@
 """People and the geography they belong to (domain.md 3.1, 4.1). What a constraint can hold, PostgreSQL holds.
 
 Composite foreign keys keep district and constituency inside the region; Django cannot write them, so they are SQL in
-migration 0001.
+migrations 0001 and 0005.
 """
 
 from __future__ import annotations
@@ -23,7 +23,19 @@ from django.utils.crypto import salted_hmac
 
 from accounts import rules
 from accounts.fields import LowerEmailField, PhoneField
-from accounts.rules import Code, ContactMethod, DistrictKind, Kind, Language, Role, SecurityKind, Source
+from accounts.rules import (
+    Code,
+    CodePurpose,
+    ContactMethod,
+    DistrictKind,
+    InvitationStatus,
+    Kind,
+    Language,
+    Role,
+    SecurityKind,
+    Source,
+    TokenPurpose,
+)
 from core import phones
 from core.base.ids import new_id
 from core.base.registries import Place
@@ -259,6 +271,10 @@ class User(Row, AbstractBaseUser, PermissionsMixin):
         """A suspension whose time is over has ended by itself (domain.md 4.1.2)."""
         return self.is_suspended and (self.suspended_until is None or self.suspended_until > now)
 
+    def is_open_at(self, now: datetime) -> bool:
+        """Whether links and codes work for this person: active or invited only, neither suspended nor switched off."""
+        return (self.is_active or self.activated_at is None) and not self.is_suspended_at(now)
+
     def get_session_auth_hash(self) -> str:
         """A raised `token_version` ends every session, as a changed password does."""
         return salted_hmac("accounts.session", f"{self.password}:{self.token_version}", algorithm="sha256").hexdigest()
@@ -276,9 +292,20 @@ class User(Row, AbstractBaseUser, PermissionsMixin):
     def get_short_name(self) -> str:
         return self.first_name or self.username
 
+    @property
+    def called(self) -> str:
+        """How messages address this person. A farmer has chosen the name, and may have given another person's number or
+        address: until they are confirmed, nobody reads the name there.
+        """
+        confirmed = self.phone_verified and (self.email_verified or not self.email)
+        return self.get_short_name() if confirmed or self.role != Role.FARMER else "farmer"
+
     def clean(self) -> None:
-        """What the composite foreign keys hold, said in words."""
+        """What the composite foreign keys hold, said in words; and names that can be written into a message."""
         super().clean()
+        for field, name in (("first_name", self.first_name), ("last_name", self.last_name)):
+            if not name.isprintable():
+                raise ValidationError({field: "Write the name on one line, in letters that can be read."})
         for name, place in (("district", self.district), ("constituency", self.constituency)):
             if place and self.region_id and place.region_id != self.region_id:
                 raise ValidationError({name: f"This {name} lies in another region."})
@@ -375,3 +402,208 @@ class SecurityEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.user_id}"
+
+
+# --- secrets: only their hashes are here ---------------------------------------------------------------------------
+
+HASH = r"^[0-9a-f]{64}$"
+OPEN = Q(used_at__isnull=True, superseded_at__isnull=True)
+
+
+def _is_hash_or_empty(column: str) -> Q:
+    return Q(**{column: ""}) | Q(**{f"{column}__regex": HASH})
+
+
+class AccountToken(Row):
+    """The right to do one thing to one's account by a link. Open until it is used or a newer one takes its place.
+
+    The token itself is made when it is sent; `token_hash` is empty until then, and stays so for a reset that went out
+    as a code alone.
+    """
+
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="tokens")
+    purpose = models.CharField(max_length=20, choices=TokenPurpose.choices)
+    token_hash = models.CharField(max_length=64, blank=True, default="")
+    sent_to = models.CharField(
+        max_length=254, blank=True, default="", help_text="the link is not good once this is not the person's any more"
+    )
+    expires_at = models.DateTimeField()
+    sent_at = models.DateTimeField(null=True, blank=True)
+    used_at = models.DateTimeField(null=True, blank=True)
+    superseded_at = models.DateTimeField(null=True, blank=True)
+    requested_ip = models.GenericIPAddressField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["user", "purpose"], condition=OPEN, name="accounts_token_one_open"),
+            models.UniqueConstraint(
+                fields=["token_hash"], condition=~Q(token_hash=""), name="accounts_token_hash_unique"
+            ),
+            models.CheckConstraint(condition=_is_hash_or_empty("token_hash"), name="accounts_token_hash_form"),
+            models.CheckConstraint(condition=Q(purpose__in=TokenPurpose.values), name="accounts_token_purpose"),
+            models.CheckConstraint(
+                condition=Q(used_at__isnull=True) | (Q(superseded_at__isnull=True) & ~Q(token_hash="")),
+                name="accounts_token_used_once",
+            ),
+            models.CheckConstraint(
+                condition=Q(token_hash="") | (Q(sent_at__isnull=False) & ~Q(sent_to="")),
+                name="accounts_token_sent_when_made",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["user", "created_at"], name="accounts_token_of_user"),
+            models.Index(
+                fields=["requested_ip", "created_at"],
+                condition=Q(requested_ip__isnull=False),
+                name="accounts_token_of_address",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.purpose} of {self.user_id}"
+
+    def is_open_at(self, now: datetime) -> bool:
+        return self.used_at is None and self.superseded_at is None and self.expires_at > now
+
+
+class OneTimeCode(Row):
+    """A code of six digits for a phone: of a person, or of somebody without an account.
+
+    `code_hash` is empty until the code is made and sent. It is keyed, since a million codes are soon tried.
+    """
+
+    user = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="codes")
+    phone = PhoneField(max_length=13, blank=True, default="")
+    purpose = models.CharField(max_length=20, choices=CodePurpose.choices)
+    subject_id = models.CharField(max_length=64, blank=True, default="")
+    code_hash = models.CharField(max_length=64, blank=True, default="")
+    expires_at = models.DateTimeField()
+    attempts = models.PositiveSmallIntegerField(default=0)
+    sent_at = models.DateTimeField(null=True, blank=True)
+    used_at = models.DateTimeField(null=True, blank=True)
+    superseded_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user", "purpose", "subject_id"],
+                condition=OPEN & Q(user__isnull=False),
+                name="accounts_code_one_open_of_user",
+            ),
+            models.UniqueConstraint(
+                fields=["phone", "purpose", "subject_id"],
+                condition=OPEN & ~Q(phone=""),
+                name="accounts_code_one_open_of_phone",
+            ),
+            models.CheckConstraint(
+                condition=Q(user__isnull=False, phone="") | Q(user__isnull=True, phone__regex=phones.E164),
+                name="accounts_code_user_or_phone",
+            ),
+            models.CheckConstraint(condition=Q(purpose__in=CodePurpose.values), name="accounts_code_purpose"),
+            models.CheckConstraint(condition=_is_hash_or_empty("code_hash"), name="accounts_code_hash_form"),
+            models.CheckConstraint(condition=Q(attempts__lte=rules.CODE_ATTEMPTS), name="accounts_code_attempts"),
+            models.CheckConstraint(
+                condition=Q(used_at__isnull=True) | (Q(superseded_at__isnull=True) & ~Q(code_hash="")),
+                name="accounts_code_used_once",
+            ),
+            models.CheckConstraint(
+                condition=Q(code_hash="", sent_at__isnull=True) | (~Q(code_hash="") & Q(sent_at__isnull=False)),
+                name="accounts_code_sent_when_made",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["user", "created_at"], condition=Q(user__isnull=False), name="accounts_code_of_user"),
+            models.Index(fields=["phone", "created_at"], condition=~Q(phone=""), name="accounts_code_of_phone"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.purpose} {self.pk}"
+
+    def is_open_at(self, now: datetime) -> bool:
+        return self.used_at is None and self.superseded_at is None and self.expires_at > now
+
+
+class StaffInvitation(Row):
+    """An invitation to work for the system, in a role and at a place. Its end is final (migration 0005)."""
+
+    email = LowerEmailField(verbose_name="e-mail")
+    role = models.CharField(max_length=30, choices=Role.choices)
+    region = models.ForeignKey(Region, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    constituency = models.ForeignKey(Constituency, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    invited_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="invitations")
+    token_hash = models.CharField(max_length=64, blank=True, default="")
+    expires_at = models.DateTimeField()
+    sent_at = models.DateTimeField(null=True, blank=True)
+    status = models.CharField(
+        max_length=9, choices=InvitationStatus.choices, default=InvitationStatus.PENDING, editable=False
+    )
+    user = models.OneToOneField(
+        User, on_delete=models.PROTECT, null=True, blank=True, related_name="invitation", help_text="who accepted it"
+    )
+
+    class Meta:
+        ordering = ["-created_at"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["email"],
+                condition=Q(status=InvitationStatus.PENDING),
+                name="accounts_invitation_one_pending",
+                violation_error_message="This address has an invitation already.",
+            ),
+            models.UniqueConstraint(
+                fields=["token_hash"], condition=~Q(token_hash=""), name="accounts_invitation_hash_unique"
+            ),
+            models.CheckConstraint(condition=_is_hash_or_empty("token_hash"), name="accounts_invitation_hash_form"),
+            models.CheckConstraint(condition=Q(status__in=InvitationStatus.values), name="accounts_invitation_status"),
+            models.CheckConstraint(
+                condition=Q(email__contains="@") & Q(email=Lower("email")),
+                name="accounts_invitation_email_lower",
+                violation_error_message="E-mail: write it in lower case.",
+            ),
+            models.CheckConstraint(
+                condition=Q(role__in=[role for role in Role.values if role != Role.SUPER_ADMIN]),
+                name="accounts_invitation_role",
+                violation_error_message="A super admin is made by the command createsuperuser only.",
+            ),
+            models.CheckConstraint(
+                condition=~Q(role__in=rules.NEED_REGION) | Q(region__isnull=False),
+                name="accounts_invitation_region_for_role",
+                violation_error_message="Regional and constituency roles need a region.",
+            ),
+            models.CheckConstraint(
+                condition=~Q(role__in=rules.NEED_CONSTITUENCY) | Q(constituency__isnull=False),
+                name="accounts_invitation_constituency_for_role",
+                violation_error_message="Constituency roles need a constituency.",
+            ),
+            models.CheckConstraint(
+                condition=Q(region__isnull=False) | Q(constituency__isnull=True),
+                name="accounts_invitation_place_has_region",
+                violation_error_message="Name the region of the constituency too.",
+            ),
+            models.CheckConstraint(
+                condition=(Q(token_hash="") & Q(sent_at__isnull=True)) | (~Q(token_hash="") & Q(sent_at__isnull=False)),
+                name="accounts_invitation_sent_when_made",
+            ),
+            models.CheckConstraint(
+                condition=Q(status=InvitationStatus.ACCEPTED, user__isnull=False)
+                | (~Q(status=InvitationStatus.ACCEPTED) & Q(user__isnull=True)),
+                name="accounts_invitation_accepted_by_somebody",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["expires_at"],
+                condition=Q(status=InvitationStatus.PENDING),
+                name="accounts_invitation_expires",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.pk}"
+
+    @property
+    def home(self) -> Place:
+        return Place(self.region_id, self.constituency_id)
+
+    def is_open_at(self, now: datetime) -> bool:
+        return self.status == InvitationStatus.PENDING and self.expires_at > now

@@ -104,6 +104,21 @@ def manages(person: Person, role: Role, home: Place) -> bool:
     return role in MANAGES.get(person.role, frozenset()) and around is not None and around.contains(home)
 
 
+_NATIONAL = [(Role.NATIONAL_ADMIN, NATION), (Role.SUPER_ADMIN, NATION)]
+_OVER_THE_NATION = frozenset({Level.PLATFORM, Level.NATIONAL, Level.SPECIALIST, Level.BUSINESS})
+
+
+def overseers(role: Role, home: Place) -> list[tuple[Role, Place]]:
+    """The admins of the levels above the scope of a person of this role who lives there, the nearest level first."""
+    level = LEVELS[role]
+    if level in _OVER_THE_NATION:
+        return _NATIONAL[1:]
+    chain = [(Role.REGIONAL_ADMIN, Place(home.region_id))] if home.region_id and level != Level.REGIONAL else []
+    if home.constituency_id and level not in (Level.REGIONAL, Level.CONSTITUENCY):
+        chain.insert(0, (Role.CONSTITUENCY_ADMIN, home))
+    return chain + _NATIONAL
+
+
 # --- codes that are granted to staff (domain.md 2.2) ----------------------------------------------------------------
 
 _ADMINISTERED = frozenset({Level.PLATFORM, Level.NATIONAL, Level.REGIONAL, Level.CONSTITUENCY})

@@ -1,7 +1,12 @@
-"""Roles and their levels (domain.md 2.1), and the codes a person's record may carry."""
+"""Roles and their levels (domain.md 2.1), the codes a person's record may carry, and the lives of secrets (4.1)."""
 
 from __future__ import annotations
 
+import hashlib
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TypeVar
 
@@ -88,6 +93,25 @@ class SecurityKind(models.TextChoices):
     FORCED_SIGN_OUT = "forced_sign_out", "Signed out by an administrator"
 
 
+class TokenPurpose(models.TextChoices):
+    PASSWORD_RESET = "password_reset", "Set a new password"
+    EMAIL_VERIFICATION = "email_verification", "Confirm an e-mail address"
+    SET_PASSWORD = "set_password", "Set the first password"
+
+
+class CodePurpose(models.TextChoices):
+    PHONE_VERIFICATION = "phone_verification", "Confirm a phone number"
+    PASSWORD_RESET = "password_reset", "Set a new password"
+    GUEST_ORDER = "guest_order", "Confirm an order without an account"
+
+
+class InvitationStatus(models.TextChoices):
+    PENDING = "pending", "Pending"
+    ACCEPTED = "accepted", "Accepted"
+    CANCELLED = "cancelled", "Cancelled"
+    EXPIRED = "expired", "Expired"
+
+
 class DistrictKind(models.TextChoices):
     METROPOLITAN = "metropolitan", "Metropolitan"
     MUNICIPAL = "municipal", "Municipal"
@@ -160,3 +184,55 @@ def _parse(choices: type[ChoiceT], text: str, what: str) -> ChoiceT:
 def is_brong_ahafo(name: str) -> bool:
     """Whether the name is the region of before 2019 in any spelling: its letters alone are compared (domain.md 3.1)."""
     return "".join(letter for letter in name.lower() if letter.isalpha()) == "brongahafo"
+
+
+# --- tokens, codes and invitations (domain.md 4.1) -------------------------------------------------------------------
+
+TOKEN_LIFE: Mapping[TokenPurpose, timedelta] = {
+    TokenPurpose.PASSWORD_RESET: timedelta(hours=1),
+    TokenPurpose.EMAIL_VERIFICATION: timedelta(days=3),
+    TokenPurpose.SET_PASSWORD: timedelta(days=7),
+}
+CODE_LIFE = timedelta(minutes=10)
+CODE_DIGITS = 6
+CODE_ATTEMPTS = 5
+INVITATION_LIFE = timedelta(days=7)
+INVITATION_TRANSITIONS: Mapping[InvitationStatus, frozenset[InvitationStatus]] = {
+    InvitationStatus.PENDING: frozenset(
+        {InvitationStatus.ACCEPTED, InvitationStatus.CANCELLED, InvitationStatus.EXPIRED}
+    ),
+    InvitationStatus.ACCEPTED: frozenset(),
+    InvitationStatus.CANCELLED: frozenset(),
+    InvitationStatus.EXPIRED: frozenset(),
+}
+
+
+@dataclass(frozen=True)
+class Limit:
+    """At most so many within a time."""
+
+    most: int
+    within: timedelta
+
+
+DAY = timedelta(days=1)
+SECRET_LIMITS = (Limit(3, timedelta(minutes=15)), Limit(10, DAY))  # for a person or phone, and a purpose
+RESET_LIMITS = (Limit(3, timedelta(hours=1)), Limit(10, DAY))  # for an account; each brings a code
+ADDRESS_RESET_LIMITS = (Limit(20, timedelta(hours=1)),)  # for an IP address
+
+
+def may_have_another(asked: Iterable[datetime], limits: Collection[Limit], now: datetime) -> bool:
+    """Whether one more may be made, after those that were asked for at these times."""
+    times = list(asked)
+    return all(sum(when > now - limit.within for when in times) < limit.most for limit in limits)
+
+
+def token_hash(token: str) -> str:
+    """How a token is stored. It is long and random, so a plain hash cannot be guessed."""
+    return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
+
+
+def typed_code(text: str) -> str:
+    """The digits of a code as a person has typed it, '' when it cannot be one."""
+    digits = re.sub(r"[\s-]", "", text)
+    return digits if re.fullmatch(rf"[0-9]{{{CODE_DIGITS}}}", digits) else ""

@@ -7,7 +7,7 @@ import re
 from django.http import HttpRequest
 from django_structlog.middlewares import RequestMiddleware
 
-_TOKENS = re.compile(r"^(/m/|/hooks/[^/]+/receipts/).+", re.DOTALL)
+_TOKENS = re.compile(r"^(/m/|/hooks/[^/]+/receipts/|/accounts/(?:password/new|email/verify|invitation)/).+", re.DOTALL)
 
 
 class RequestLog(RequestMiddleware):

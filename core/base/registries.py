@@ -88,6 +88,7 @@ class SystemFigure:
 CleanupStep = Callable[[datetime, int], int]
 
 cleanup_steps: Registry[CleanupStep] = Registry()
+expiry_steps: Registry[CleanupStep] = Registry()  # of `accounts.tasks.cleanup_expired_tokens`: what has run out
 system_figures: Registry[SystemFigure] = Registry()
 after_metrics: Registry[Callable[[Hour], None]] = Registry()  # in the transaction that writes the metrics
 

@@ -1,4 +1,4 @@
-"""Rows for direct inserts: what a valid row needs, so that each test breaks exactly one rule."""
+"""Rows for direct inserts: what a valid row needs, so that each test breaks exactly one rule; and people."""
 
 from __future__ import annotations
 
@@ -9,9 +9,35 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from accounts.models import User
+from accounts.rules import Role
+from accounts.services import secrets
 from core.base.ids import new_id
+from tests.factories import UserFactory
 
 Insert = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Doors that answer steadily do so without waiting."""
+    monkeypatch.setattr(secrets, "ANSWER_SECONDS", 0.0)
+
+
+@pytest.fixture
+def ama(db: None) -> User:
+    """A farmer with an e-mail address."""
+    return UserFactory.create(username="ama", phone="+233244000111", email="ama@example.com")
+
+
+@pytest.fixture
+def owner(db: None) -> User:
+    return UserFactory.create(role=Role.SUPER_ADMIN)
+
+
+@pytest.fixture
+def head(db: None) -> User:
+    return UserFactory.create(role=Role.NATIONAL_ADMIN)
 
 
 @pytest.fixture
@@ -51,5 +77,19 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "suspension_reason": "",
         "token_version": 0,
         "failed_login_attempts": 0,
+    },
+    "accounttoken": {
+        "purpose": "password_reset",
+        "token_hash": "",
+        "sent_to": "",
+        "expires_at": timezone.now(),
+    },
+    "onetimecode": {
+        "phone": "",
+        "purpose": "phone_verification",
+        "subject_id": "",
+        "code_hash": "",
+        "expires_at": timezone.now(),
+        "attempts": 0,
     },
 }

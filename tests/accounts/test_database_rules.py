@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from django.db import DatabaseError, IntegrityError, connection
+from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.utils import timezone
 
 from accounts.models import Constituency, District, Region
@@ -227,3 +227,83 @@ def test_geography_that_somebody_belongs_to_is_not_deleted(insert, ashanti):
         cursor.execute("DELETE FROM accounts_region WHERE id = %s", [region])
         with pytest.raises(IntegrityError, match="accounts_user"):
             cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+
+
+# --- Tokens and codes
+
+
+@pytest.mark.parametrize("column", ["used_at", "superseded_at"])
+def test_a_person_has_one_open_token_for_a_purpose(insert, column):
+    user = insert("user")
+    insert("accounttoken", user_id=user)
+    with refused("accounts_token_one_open"), transaction.atomic():
+        insert("accounttoken", user_id=user)
+    insert("accounttoken", user_id=user, purpose="set_password")
+    made = {"token_hash": "b" * 64, "sent_at": timezone.now(), "sent_to": "x"}
+    insert("accounttoken", user_id=user, **made, **{column: timezone.now()})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "constraint"),
+    [
+        ({"purpose": "party"}, "accounts_token_purpose"),
+        ({"token_hash": "a-token-in-clear", "sent_at": timezone.now(), "sent_to": "x"}, "accounts_token_hash_form"),
+        ({"token_hash": "a" * 64}, "accounts_token_sent_when_made"),
+        ({"token_hash": "a" * 64, "sent_at": timezone.now()}, "accounts_token_sent_when_made"),
+        ({"used_at": timezone.now()}, "accounts_token_used_once"),
+        (
+            {
+                "token_hash": "a" * 64,
+                "sent_at": timezone.now(),
+                "sent_to": "x",
+                "used_at": timezone.now(),
+                "superseded_at": timezone.now(),
+            },
+            "accounts_token_used_once",
+        ),
+    ],
+)
+def test_a_token_cannot_be(insert, wrong, constraint):
+    with refused(constraint):
+        insert("accounttoken", user_id=insert("user"), **wrong)
+
+
+def test_a_hash_of_a_token_is_there_once(insert):
+    made = {"token_hash": "a" * 64, "sent_at": timezone.now(), "sent_to": "x"}
+    insert("accounttoken", user_id=insert("user"), **made)
+    with refused("accounts_token_hash_unique"):
+        insert("accounttoken", user_id=insert("user", username="ama", phone="+233244999998"), **made)
+
+
+def test_a_person_and_a_phone_have_one_open_code_for_a_purpose_and_subject(insert):
+    for whose, name in (({"user_id": insert("user")}, "user"), ({"phone": "+233244999998"}, "phone")):
+        insert("onetimecode", **whose)
+        with refused(f"accounts_code_one_open_of_{name}"), transaction.atomic():
+            insert("onetimecode", **whose)
+        insert("onetimecode", **whose, subject_id="other")
+        insert("onetimecode", **whose, purpose="guest_order")
+        insert("onetimecode", **whose, superseded_at=timezone.now())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "constraint"),
+    [
+        ({}, "accounts_code_user_or_phone"),
+        ({"phone": "0244999998"}, "accounts_code_user_or_phone"),
+        ({"phone": "+233244999998", "purpose": "party"}, "accounts_code_purpose"),
+        ({"phone": "+233244999998", "attempts": 6}, "accounts_code_attempts"),
+        ({"phone": "+233244999998", "attempts": -1}, "attempts_check"),
+        ({"phone": "+233244999998", "code_hash": "604713", "sent_at": timezone.now()}, "accounts_code_hash_form"),
+        ({"phone": "+233244999998", "code_hash": "a" * 64}, "accounts_code_sent_when_made"),
+        ({"phone": "+233244999998", "sent_at": timezone.now()}, "accounts_code_sent_when_made"),
+        ({"phone": "+233244999998", "used_at": timezone.now()}, "accounts_code_used_once"),
+    ],
+)
+def test_a_code_cannot_be(insert, wrong, constraint):
+    with refused(constraint):
+        insert("onetimecode", **wrong)
+
+
+def test_a_code_is_of_a_person_or_of_a_phone_not_of_both(insert):
+    with refused("accounts_code_user_or_phone"):
+        insert("onetimecode", user_id=insert("user"), phone="+233244999998")

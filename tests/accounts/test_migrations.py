@@ -54,5 +54,17 @@ def test_the_schema_goes_and_comes_back_with_its_composite_keys():
     MigrationExecutor(connection).migrate(leaves)
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND conname ~ '_in_region$'")
-        assert cursor.fetchone() == (3,)
+        assert cursor.fetchone() == (4,)
     UserFactory.create(role="CONSTITUENCY_ADMIN")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_tokens_codes_and_invitations_go_and_come_back_with_what_keeps_them():
+    leaves = MigrationExecutor(connection).loader.graph.leaf_nodes()
+    migrate("0004_prefix_search")
+    names = connection.introspection.table_names()
+    assert not [name for name in names if "token" in name or "code" in name or "invitation" in name]
+    MigrationExecutor(connection).migrate(leaves)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_trigger WHERE tgname = 'accounts_invitation_final'")
+        assert cursor.fetchone() == (1,)

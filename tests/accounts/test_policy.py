@@ -204,3 +204,31 @@ def test_an_action_on_the_wrong_kind_of_subject_is_a_mistake_of_the_caller() -> 
         allows(a_person("SUPER_ADMIN"), Action.SEND_BULK_SMS)
     with pytest.raises(TypeError, match="is about nothing"):
         allows(a_person("SUPER_ADMIN"), Action.MANAGE_BATCHES, NATION)
+
+
+# --- who is told of a new role (domain.md 2.4, 7.6)
+
+ABOVE_NATION = ["SUPER_ADMIN"]
+ABOVE_REGION = ["NATIONAL_ADMIN", "SUPER_ADMIN"]
+ABOVE_CONSTITUENCY = ["REGIONAL_ADMIN", *ABOVE_REGION]
+ABOVE_FARMS = ["CONSTITUENCY_ADMIN", *ABOVE_CONSTITUENCY]
+ABOVE = {
+    **dict.fromkeys(COUNTRY | {"INSTITUTIONAL_SUBSCRIBER"}, ABOVE_NATION),
+    **dict.fromkeys(REGION, ABOVE_REGION),
+    **dict.fromkeys({"CONSTITUENCY_ADMIN", "CONSTITUENCY_STAFF"}, ABOVE_CONSTITUENCY),
+    **dict.fromkeys(FIELD | {"FARMER"}, ABOVE_FARMS),
+}
+
+
+@pytest.mark.parametrize("role", Role)
+def test_the_levels_above_a_role_are_told_the_nearest_first(role: Role) -> None:
+    above = policy.overseers(role, OWN)
+    assert [overseer.value for overseer, _ in above] == ABOVE[role]
+    for overseer, place in above:
+        assert place.contains(OWN)
+        assert place == {"CONSTITUENCY_ADMIN": OWN, "REGIONAL_ADMIN": Place(ASHANTI)}.get(overseer, NATION)
+
+
+def test_without_a_home_the_level_above_it_is_told() -> None:
+    assert [role for role, _ in policy.overseers(Role.EXTENSION_OFFICER, Place(ASHANTI))] == ABOVE_CONSTITUENCY
+    assert [role for role, _ in policy.overseers(Role.FARMER, NATION)] == ABOVE_REGION
