@@ -7,7 +7,8 @@ class AccountsConfig(AppConfig):
     verbose_name = "Accounts"
 
     def ready(self) -> None:
-        from accounts import notices, selectors
+        from accounts import messages, notices, selectors
+        from accounts.services import expiry
         from core.base.registries import (
             PLATFORM,
             SEND_BULK_SMS,
@@ -19,10 +20,12 @@ class AccountsConfig(AppConfig):
             audiences,
             audiences_of_people,
             chained_tables,
+            expiry_steps,
             notice_types,
             permissions,
             system_figures,
         )
+        from core.delivery import templates
 
         audiences.register(PLATFORM, selectors.platform_admins)
         system_figures.register("users", SystemFigure(selectors.users_by_level, of_now=True))
@@ -30,6 +33,9 @@ class AccountsConfig(AppConfig):
         audiences_of_people.register(
             USERS, PeopleSource(selectors.check_selection, selectors.count_selected, selectors.selected_people)
         )
+        templates.register(*messages.TEMPLATES)
+        expiry_steps.register("invitations", expiry.expire_invitations)
+        expiry_steps.register("sessions", expiry.delete_sessions)
         notice_types.register("security_event", NoticeType(PLATFORM, notices.security_event))
         places = ("old_region_id", "new_region_id", "old_constituency_id", "new_constituency_id")
         columns = ("id", "user_id", "old_role", "new_role", *places, "changed_by_id", "reason", "created_at")

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 from django.db.models import Count, Q, QuerySet
-from django.db.models.functions import Now
+from django.db.models.functions import Lower, Now
 
 from accounts import policy, rules
-from accounts.models import Constituency, Region, User
+from accounts.models import AccountToken, Constituency, Region, StaffInvitation, User
 from accounts.policy import Action
 from accounts.registries import farms_seen, people_seen
-from accounts.rules import Language, Level, Role
-from core import clock
+from accounts.rules import Language, Level, Role, TokenPurpose
+from core import clock, phones
 from core.base.registries import NATION, Hour, Place, Recipient, SelectedPerson, Selection
 from core.errors import InvalidInput
 
@@ -69,6 +69,68 @@ def users_by_level(_hour: Hour) -> dict[str, Any]:
 def _active() -> QuerySet[User]:
     """Neither invited only nor suspended; a suspension whose time is over has ended by itself (domain.md 4.1.2)."""
     return User.objects.filter(Q(is_suspended=False) | Q(suspended_until__lte=Now()), is_active=True)
+
+
+def overseers(role: Role, home: Place) -> list[User]:
+    """The active admins of the level above this role and place; when there are none, of the next level up."""
+    for above, place in policy.overseers(role, home):
+        if found := list(_active().filter(_living_in(place), role=above).order_by("pk")):
+            return found
+    return []
+
+
+# --- who is meant, by what is typed or by a link -------------------------------------------------------------------
+
+LONGEST_IDENTIFIER = 254
+
+
+def known_by(identifier: str) -> User | None:
+    """The person of this phone number, e-mail address or username, as they are typed to sign in."""
+    text = identifier.strip()
+    if not text.isprintable() or not 1 <= len(text) <= LONGEST_IDENTIFIER:
+        return None
+    try:
+        return User.objects.filter(phone=phones.normalise(text)).first()
+    except InvalidInput:
+        found = owners(email=text.lower()) if "@" in text else []
+        return found[0] if found else User.objects.filter(username=text).first()
+
+
+def owners(*, phone: str = "", email: str = "") -> list[User]:
+    """Who has this phone number or this e-mail address, both in their stored form."""
+    of_email = User.objects.alias(lowered=Lower("email")).exclude(email="").filter(lowered=email)  # the unique index
+    found = [*User.objects.filter(phone=phone)] if phone else []
+    return found + [user for user in (of_email if email else []) if user not in found]
+
+
+def open_token(token: str, purposes: Collection[TokenPurpose], now: datetime) -> AccountToken | None:
+    """The token of a link with its person, when it is for one of these purposes and still good."""
+    found = (
+        AccountToken.objects.select_related("user")
+        .filter(token_hash=rules.token_hash(token), purpose__in=purposes)
+        .first()
+    )
+    return found if found and _is_good(found, now) else None
+
+
+def _is_good(token: AccountToken, now: datetime) -> bool:
+    user = token.user
+    return (
+        token.is_open_at(now)
+        and token.sent_to in (user.email, user.phone)
+        and user.is_open_at(now)
+        and not (token.purpose == TokenPurpose.SET_PASSWORD and user.has_usable_password())
+    )
+
+
+def open_invitation(token: str, now: datetime) -> StaffInvitation | None:
+    """The invitation of a link, when it is still good."""
+    found = (
+        StaffInvitation.objects.select_related("region", "constituency")
+        .filter(token_hash=rules.token_hash(token))
+        .first()
+    )
+    return found if found and found.is_open_at(now) else None
 
 
 # --- who may -------------------------------------------------------------------------------------------------------

@@ -34,6 +34,8 @@ SCHEDULE: dict[str, Entry] = {
     # every 30 minutes, every hour: a picture of the present, which a later one replaces
     "generate-system-health-report": Entry("core.tasks.generate_system_health_report", "*/30 * * * *", late=Late.SKIP),
     "aggregate-system-metrics": Entry("core.tasks.aggregate_system_metrics", "5 * * * *", late=Late.SKIP),
+    # twice a day: what has run out
+    "cleanup-expired-tokens": Entry("accounts.tasks.cleanup_expired_tokens", "45 */12 * * *"),
     # at night: what is past its retention
     "cleanup-old-notifications": Entry("core.tasks.cleanup_old_notifications", "0 2 * * 0"),
     "prune-finished-runs": Entry("core.tasks.prune_finished_runs", "20 2 * * *"),

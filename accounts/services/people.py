@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 import uuid
 from datetime import datetime
+from secrets import randbelow
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from psycopg.errors import UniqueViolation
 
-from accounts import policy, rules, selectors
-from accounts.models import Constituency, District, Region, RoleChange, SecurityEvent, StaffPermission, User
+from accounts import messages, policy, rules, selectors
+from accounts.models import (
+    Constituency,
+    District,
+    Region,
+    RoleChange,
+    SecurityEvent,
+    StaffInvitation,
+    StaffPermission,
+    User,
+)
 from accounts.policy import Action
-from accounts.rules import Code, Role, SecurityKind
+from accounts.rules import Code, CodePurpose, Role, SecurityKind
+from accounts.services import secrets
 from accounts.services.trail import NOWHERE, Origin, security_event, write_down
+from core import clock
+from core.base.ids import new_id
 from core.base.registries import Place
+from core.delivery.services import addressee, queue_templated
 from core.errors import Conflict, InvalidInput, NotAllowed, NotFound
+from core.jobs.services import enqueue
 
 LONGEST_REASON = 500
+LONGEST_NAME = 60  # in a username that is made of it
 
 
 def create_user(
@@ -63,7 +82,7 @@ def create_user(
                 activated_at=activated_at,
             )
     except ValidationError as refused:
-        raise InvalidInput(_sentence(refused)) from refused
+        raise InvalidInput(sentence(refused)) from refused
     except IntegrityError as refused:  # written by someone else since it was checked
         if isinstance(refused.__cause__, UniqueViolation):
             # from None: PostgreSQL's detail repeats the number or the address
@@ -71,12 +90,133 @@ def create_user(
         raise
 
 
-def _sentence(refused: ValidationError) -> str:
+def sentence(refused: ValidationError) -> str:
+    """What was wrong with a row, for people."""
     return " ".join(
         message if field == "__all__" else f"{field}: {message}"
         for field, messages in refused.message_dict.items()
         for message in messages
     )
+
+
+@transaction.atomic
+def create_person(
+    *,
+    actor: User,
+    phone: str,
+    role: str,
+    first_name: str,
+    last_name: str,
+    email: str = "",
+    username: str = "",
+    region: Region | None = None,
+    constituency: Constituency | None = None,
+    preferred_contact_method: str = rules.ContactMethod.SMS,
+    language: str = rules.Language.ENGLISH,
+    now: datetime,
+) -> User:
+    """Write a person whom the actor manages, as invited, and send them a link to choose a password (domain.md 2.2).
+
+    Without a username one is made of the name. Raises NotAllowed, and InvalidInput as `create_user`.
+    """
+    actor = anew(actor)
+    around = region or (constituency.region if constituency else None)
+    home = Place(around.pk if around else None, constituency.pk if constituency else None)
+    must_manage(actor, rules.parse_role(role), home, now)
+    user = create_user(
+        username=username or free_username(first_name, last_name),
+        phone=phone,
+        role=role,
+        activated_at=None,
+        email=email,
+        first_name=first_name,
+        last_name=last_name,
+        region=region,
+        district=constituency.district if constituency else None,
+        constituency=constituency,
+        preferred_contact_method=preferred_contact_method,
+        language=language,
+    )
+    write_down("user.create", actor, user, after=place_and_role(user))
+    enqueue("accounts.tasks.send_welcome_notification", str(user.pk))
+    return user
+
+
+def register_farmer(
+    *,
+    phone: str,
+    first_name: str,
+    last_name: str,
+    password: str,
+    email: str = "",
+    language: str = rules.Language.ENGLISH,
+    region: Region | None = None,
+    constituency: Constituency | None = None,
+    now: datetime,
+) -> User | None:
+    """Open the account of a farmer, who is welcomed and gets a code to confirm the number (domain.md 4.1.2).
+
+    A number or address that somebody has already opens nothing and gives None, after the same time: the door must
+    answer both alike. Its owner is told, once a day. Raises InvalidInput, for a known number as for a new one.
+    """
+    candidate = User(
+        username=free_username(first_name, last_name),
+        email=email,
+        phone=phone,
+        first_name=first_name,
+        last_name=last_name,
+        password="!",  # noqa: S106 - not one yet; the field may not be empty
+        language=language,
+        region=region or (constituency.region if constituency else None),
+        district=constituency.district if constituency else None,
+        constituency=constituency,
+    )
+    try:  # all but what is unique: that must not be told
+        candidate.full_clean(validate_unique=False, validate_constraints=False)
+    except ValidationError as refused:
+        raise InvalidInput(sentence(refused)) from refused
+    secrets.checked_password(password, candidate)
+    with secrets.steadily():
+        return _register(candidate, password, now)
+
+
+@transaction.atomic
+def _register(candidate: User, password: str, now: datetime) -> User | None:
+    known = selectors.owners(phone=candidate.phone, email=candidate.email)
+    candidate.set_password(password)  # also in vain: it is what takes the time
+    if not known:
+        try:
+            with transaction.atomic():
+                candidate.activated_at = now
+                candidate.save(force_insert=True)
+        except IntegrityError as refused:
+            known = selectors.owners(phone=candidate.phone, email=candidate.email)  # who came first at this moment
+            if not known or not isinstance(refused.__cause__, UniqueViolation):
+                raise
+        else:
+            enqueue("accounts.tasks.send_welcome_notification", str(candidate.pk))
+            secrets.ask_for_code(user=candidate, purpose=CodePurpose.PHONE_VERIFICATION, now=now)
+            return candidate
+    for owner in known:
+        queue_templated(
+            messages.ALREADY_REGISTERED.key,
+            to=addressee(owner.pk),
+            values={"name": owner.called, "site": settings.BASE_URL},
+            once=f"already-registered:{owner.pk}:{clock.accra(now).date()}",
+            subject=("user", str(owner.pk)),
+            serious=True,
+        )
+    return None
+
+
+def free_username(first_name: str, last_name: str) -> str:
+    """A username that nobody has: the name and six digits."""
+    name = unicodedata.normalize("NFKC", f"{first_name} {last_name}".lower())
+    words = re.sub(r"\W+", ".", name).strip(".")[:LONGEST_NAME] or "person"
+    while True:
+        username = f"{words}.{randbelow(10**6):06}"
+        if not User.objects.filter(username=username).exists():
+            return username
 
 
 # --- what one person does to another -------------------------------------------------------------------------------
@@ -96,8 +236,9 @@ def change_role(
     """Give a person another role or place, which ends all sessions of theirs (domain.md 2.2, 4.1.2).
 
     The actor must manage the person as they are and as they will be. The region follows from the constituency. Grants
-    belong to the old role and place: they are taken back. Raises NotFound for a person the actor does not see,
-    NotAllowed, InvalidInput for a role without the place it needs, Conflict when it is so already.
+    belong to the old role and place: they are taken back. The person and the admins above them are told. Raises
+    NotFound for a person the actor does not see, NotAllowed, InvalidInput for a role without the place it needs,
+    Conflict when it is so already.
     """
     because = _reason(reason)
     new_role = rules.parse_role(role)
@@ -122,7 +263,7 @@ def change_role(
         changed_by=actor,
         reason=because,
     )
-    before = _place_and_role(user)
+    before = place_and_role(user)
     user.role = new_role
     if user.home != new_home:
         user.region, user.constituency = new_region, constituency
@@ -130,10 +271,11 @@ def change_role(
     try:
         user.full_clean(exclude={"password"})
     except ValidationError as refused:
-        raise InvalidInput(_sentence(refused)) from refused
+        raise InvalidInput(sentence(refused)) from refused
     _end_sessions(user)
     user.save(update_fields=["role", "region", "district", "constituency", "token_version", "updated_at"])
     change.save(force_insert=True)
+    enqueue("accounts.tasks.notify_role_change", str(change.pk))
     lost = list(user.staff_permissions.order_by("code").values_list("code", flat=True))
     user.staff_permissions.all().delete()
     write_down(
@@ -141,7 +283,7 @@ def change_role(
         actor,
         user,
         before=before | {"grants": lost},
-        after=_place_and_role(user) | {"grants": []},
+        after=place_and_role(user) | {"grants": []},
         reason=because,
     )
     return change
@@ -223,6 +365,23 @@ def lift_suspension(
 
 
 @transaction.atomic
+def force_sign_out(
+    *, actor: User, user_id: uuid.UUID, reason: str, now: datetime, origin: Origin = NOWHERE
+) -> SecurityEvent:
+    """End all sessions of a person, who may sign in again. Platform admins are told, unless it is a farmer. Raises
+    NotFound, NotAllowed, InvalidInput.
+    """
+    because = _reason(reason)
+    actor, user = _both(actor, user_id, now)
+    _must_be_allowed(actor, Action.FORCE_SIGN_OUT, user, now)
+    _end_sessions(user)
+    user.save(update_fields=["token_version", "updated_at"])
+    event = security_event(SecurityKind.FORCED_SIGN_OUT, actor, user, origin)
+    write_down("user.force_sign_out", actor, user, reason=because)
+    return event
+
+
+@transaction.atomic
 def unlock(*, actor: User, user_id: uuid.UUID, now: datetime) -> None:
     """Let a person try to sign in again before the lock of failed sign-ins is over. Raises NotFound, NotAllowed, and
     Conflict when the account is not locked.
@@ -238,6 +397,22 @@ def unlock(*, actor: User, user_id: uuid.UUID, now: datetime) -> None:
 
 
 SUSPENSION = ("is_suspended", "suspended_at", "suspended_until", "suspended_by", "suspension_reason")
+
+
+def anew(actor: User) -> User:
+    """The actor as they stand now, under lock: not as they stood when the request began."""
+    return User.objects.select_for_update(no_key=True).get(pk=actor.pk)
+
+
+def manages(actor: User, role: Role, home: Place, now: datetime) -> bool:
+    """Whether the actor may create people of that role who live there."""
+    somebody = policy.Person(id=new_id(), role=role, home=home)
+    return policy.allows(selectors.person(actor, now), Action.CREATE_PERSON, somebody)
+
+
+def must_manage(actor: User, role: Role, home: Place, now: datetime) -> None:
+    if not manages(actor, role, home, now):
+        raise NotAllowed("You create people of the roles that you manage, inside your own area.")
 
 
 def _both(actor: User, user_id: uuid.UUID, now: datetime) -> tuple[User, User]:
@@ -285,9 +460,9 @@ def _end_sessions(user: User) -> None:
     user.token_version += 1  # the row is locked
 
 
-def _place_and_role(user: User) -> dict[str, str | None]:
+def place_and_role(of: User | StaffInvitation) -> dict[str, str | None]:
     return {
-        "role": user.role,
-        "region": user.region.code if user.region else None,
-        "constituency": user.constituency.code if user.constituency else None,
+        "role": of.role,
+        "region": of.region.code if of.region else None,
+        "constituency": of.constituency.code if of.constituency else None,
     }

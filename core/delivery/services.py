@@ -211,6 +211,12 @@ def queue_templated(
     return queue_templated_all(template, [Telling(to, values, once, subject, not_after)], serious=serious)[0]
 
 
+def is_told(once: str) -> bool:
+    """Whether a message was written with this `once`, by whatever channel."""
+    keys = [f"{once}:{channel}" for channel in Channel]
+    return OutboundMessage.objects.filter(idempotency_key__in=keys).exists()
+
+
 @transaction.atomic
 def queue_templated_all(template: str, tellings: Sequence[Telling], *, serious: bool = False) -> list[Told]:
     """As `queue_templated` for many people, in a fixed number of statements."""

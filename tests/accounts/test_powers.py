@@ -32,16 +32,6 @@ def living_in(code: str, role: Role = Role.FARMER, **fields: Any) -> User:
 
 
 @pytest.fixture
-def owner() -> User:
-    return UserFactory.create(role=Role.SUPER_ADMIN)
-
-
-@pytest.fixture
-def head() -> User:
-    return UserFactory.create(role=Role.NATIONAL_ADMIN)
-
-
-@pytest.fixture
 def regional() -> User:
     return living_in("BNT", Role.REGIONAL_ADMIN)
 
@@ -87,6 +77,8 @@ def test_a_role_change_writes_the_change_the_audit_row_and_ends_sessions(regiona
         "grants": ["run_reports"],
     }
     assert log.after == {"role": "CONSTITUENCY_ADMIN", "region": "AH", "constituency": "EJS", "grants": []}
+    run = TaskRun.objects.get()
+    assert (run.task, run.args) == ("accounts.tasks.notify_role_change", [str(row.pk)])
 
 
 def test_a_change_of_role_alone_keeps_the_district(owner: User) -> None:
@@ -130,6 +122,7 @@ def test_what_a_manager_may_not_change_stays(
     assert (user.role, user.token_version) == (old, 0)
     assert not RoleChange.objects.exists()
     assert not AuditLog.objects.exists()
+    assert not TaskRun.objects.exists()
 
 
 def test_nobody_changes_their_own_role_not_even_the_owner(owner: User, head: User) -> None:
@@ -310,6 +303,40 @@ def test_an_account_is_unlocked_before_its_time(head: User) -> None:
     assert AuditLog.objects.get().action == "user.unlock"
     with pytest.raises(Conflict, match="not locked"):
         people.unlock(actor=head, user_id=user.pk, now=now)
+
+
+def test_a_forced_sign_out_ends_every_session_and_is_told(owner: User, client: Client) -> None:
+    user = UserFactory.create(role=Role.AUDITOR)
+    client.force_login(user)
+    ask: dict[str, Any] = {"actor": owner, "user_id": user.pk, "reason": "lost laptop", "now": clock.now()}
+    event = people.force_sign_out(**ask, origin=Origin("10.1.2.3", "Firefox"))
+    assert (event.kind, event.actor, event.user, event.ip) == ("forced_sign_out", owner, user, "10.1.2.3")
+    assert client.get("/api/v1/me/").status_code == 401
+    client.force_login(User.objects.get(pk=user.pk))
+    assert client.get("/api/v1/me/").status_code == 200, "signing in again is allowed"
+    assert TaskRun.objects.get().args == ["security_event", {"event_id": str(event.pk)}]
+    log = AuditLog.objects.get()
+    assert (log.action, log.actor, log.subject_id, log.reason) == (
+        "user.force_sign_out",
+        owner,
+        str(user.pk),
+        "lost laptop",
+    )
+
+
+def test_who_may_not_sign_somebody_out(owner: User, head: User, regional: User) -> None:
+    refused: list[tuple[User, User, str, type[Exception]]] = [
+        (head, regional, "why", NotAllowed),
+        (regional, living_in("BNT", Role.CONSTITUENCY_STAFF), "why", NotAllowed),
+        (regional, living_in("TMW"), "why", NotFound),
+        (owner, owner, "why", NotAllowed),
+        (owner, head, " ", InvalidInput),
+    ]
+    for actor, whom, reason, error in refused:
+        with pytest.raises(error):
+            people.force_sign_out(actor=actor, user_id=whom.pk, reason=reason, now=clock.now())
+    assert not SecurityEvent.objects.exists()
+    assert not User.objects.exclude(token_version=0).exists()
 
 
 # --- what the database keeps

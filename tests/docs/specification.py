@@ -25,8 +25,7 @@ TASKS_NOT_YET = {
         "sync_order_commissions", "generate_seller_payout_report",
     )),
     *(f"accounts.tasks.{name}" for name in (
-        "send_welcome_notification", "send_password_reset_notification", "send_mfa_alert", "send_login_alert",
-        "cleanup_expired_tokens", "notify_role_change",
+        "send_mfa_alert", "send_login_alert",
     )),
     *(f"advertising.tasks.{name}" for name in (
         "aggregate_advertising_analytics", "process_new_advertiser_lead", "check_expiring_offers",

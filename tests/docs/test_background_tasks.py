@@ -197,8 +197,8 @@ def test_the_tables_list_every_task_of_the_page() -> None:
 
 @pytest.mark.parametrize("row", here, ids=lambda row: row.task)
 def test_a_task_is_called_or_scheduled_as_its_row_says(row: TaskRow) -> None:
+    assert row.task in registered()
     task = current_app.tasks[row.task]
-    assert task.name == row.task
     found = re.fullmatch(r"`(\w+)\.delay\((.*)\)`", row.use)
     if found:
         assert task.name.endswith(f".{found[1]}")

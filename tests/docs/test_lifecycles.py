@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from accounts.rules import INVITATION_TRANSITIONS
 from core.delivery import rules as delivery
 from core.delivery.models import Campaign, CampaignRecipient
 from core.jobs import rules as jobs
@@ -45,6 +46,7 @@ def choices(model: type[Campaign] | type[CampaignRecipient]) -> list[str]:
         ("A run of a task", jobs.TRANSITIONS),
         ("A scheduled time", jobs.OCCURRENCE_TRANSITIONS),
         ("A message", delivery.TRANSITIONS),
+        ("An invitation", INVITATION_TRANSITIONS),
     ],
 )
 def test_states_and_ways_are_those_of_the_rules(heading: str, transitions: Mapping[StrEnum, Iterable[StrEnum]]) -> None:
