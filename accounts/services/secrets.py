@@ -52,15 +52,17 @@ CODE_WORDS: Mapping[str, Template] = {
 class LinkNotGood(NotFound):
     """A link that was used, replaced or cancelled, has expired, or was never made: nobody is told which."""
 
-    def __init__(self) -> None:
-        super().__init__("This link is not good any more. Ask for a new one.")
+    def __init__(self, said: str = "This link is not good any more. Ask for a new one.") -> None:
+        super().__init__(said)
 
 
 class WrongCode(InvalidInput):
     """A code that is wrong or not good any more."""
 
-    def __init__(self) -> None:
-        super().__init__("This code is wrong or not good any more. Look at the last SMS, or ask for a new code.")
+    def __init__(
+        self, said: str = "This code is wrong or not good any more. Look at the last SMS, or ask for a new code."
+    ) -> None:
+        super().__init__(said)
 
 
 class TooMany(DomainError):
