@@ -194,11 +194,11 @@ def test_known_and_unknown_take_the_same_time(ama: User, monkeypatch: pytest.Mon
 
     for act in (reset, wrong):
         assert statistics.median(seconds(act, "ama") for _ in range(3)) < 0.2, "less than all of them wait"
-    monkeypatch.setattr(secrets, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(secrets, "ANSWER_SECONDS", 0.5)
     for act in (reset, wrong):
         times = {who: [seconds(act, who) for _ in range(4)] for who in ("ama", "nobody")}
-        assert min(*times["ama"], *times["nobody"]) >= 0.3
-        assert abs(statistics.median(times["ama"]) - statistics.median(times["nobody"])) < 0.03
+        assert min(*times["ama"], *times["nobody"]) >= 0.5
+        assert abs(statistics.median(times["ama"]) - statistics.median(times["nobody"])) < 0.05
 
 
 # --- it is made and sent
