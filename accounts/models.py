@@ -31,6 +31,7 @@ from accounts.rules import (
     InvitationStatus,
     Kind,
     Language,
+    Refusal,
     Role,
     SecurityKind,
     Source,
@@ -173,6 +174,9 @@ class User(Row, AbstractBaseUser, PermissionsMixin):
     token_version = models.PositiveIntegerField(default=0, help_text="raising it ends every session and token")
     failed_login_attempts = models.PositiveSmallIntegerField(default=0)
     locked_until = models.DateTimeField(null=True, blank=True)
+    is_demo = models.BooleanField(
+        default=False, db_default=False, help_text="needs no second factor and signs in during development alone"
+    )
 
     objects: ClassVar[UserManager] = UserManager()
 
@@ -274,6 +278,13 @@ class User(Row, AbstractBaseUser, PermissionsMixin):
     def is_open_at(self, now: datetime) -> bool:
         """Whether links and codes work for this person: active or invited only, neither suspended nor switched off."""
         return (self.is_active or self.activated_at is None) and not self.is_suspended_at(now)
+
+    def is_locked_at(self, now: datetime) -> bool:
+        return self.locked_until is not None and self.locked_until > now
+
+    @property
+    def must_have_second_factor(self) -> bool:
+        return rules.needs_second_factor(Role(self.role)) and not self.is_demo
 
     def get_session_auth_hash(self) -> str:
         """A raised `token_version` ends every session, as a changed password does."""
@@ -607,3 +618,57 @@ class StaffInvitation(Row):
 
     def is_open_at(self, now: datetime) -> bool:
         return self.status == InvitationStatus.PENDING and self.expires_at > now
+
+
+class LoginRecord(models.Model):
+    """One attempt to sign in, with the true reason why it failed (domain.md 4.1). `user` is empty for unknown names,
+    which are not kept: people type passwords there.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    user = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="login_records")
+    at = models.DateTimeField()
+    ip = models.GenericIPAddressField(null=True, blank=True)
+    user_agent = models.CharField(max_length=200, blank=True, default="")
+    device_hash = models.CharField(max_length=64, blank=True, default="")
+    place = models.CharField(max_length=100, blank=True, default="", help_text="empty: unknown")
+    success = models.BooleanField()
+    failure_reason = models.CharField(max_length=20, choices=Refusal.choices, blank=True, default="")
+    is_new_device = models.BooleanField(default=False)
+    is_new_place = models.BooleanField(default=False)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(success=True, failure_reason="", user__isnull=False)
+                | Q(success=False, failure_reason__in=Refusal.values, is_new_device=False, is_new_place=False),
+                name="accounts_loginrecord_reason",
+            )
+        ]
+        indexes = [
+            models.Index(fields=["user", "at"], name="accounts_loginrecord_of_user"),
+            models.Index(fields=["at"], name="accounts_loginrecord_at"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id}: {self.failure_reason or 'signed in'}"
+
+
+class TrustedDevice(Row):
+    """A device on which a person is not asked for the second factor for a while (domain.md 4.1)."""
+
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="trusted_devices")
+    device_hash = models.CharField(max_length=64)
+    user_agent = models.CharField(max_length=200, blank=True, default="")
+    trust_expires_at = models.DateTimeField()
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["user", "device_hash"], name="accounts_trusteddevice_once"),
+            models.CheckConstraint(condition=~Q(device_hash=""), name="accounts_trusteddevice_named"),
+        ]
+        indexes = [models.Index(fields=["trust_expires_at"], name="accounts_trusteddevice_ends")]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} until {self.trust_expires_at:%Y-%m-%d}"

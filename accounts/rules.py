@@ -112,6 +112,21 @@ class InvitationStatus(models.TextChoices):
     EXPIRED = "expired", "Expired"
 
 
+class Refusal(models.TextChoices):
+    """Why a sign-in failed. Only the record says so: whoever tried gets the same answer for all."""
+
+    UNKNOWN = "unknown", "No such account"
+    INACTIVE = "inactive", "Invited, no password yet"
+    DEMO = "demo", "A demonstration account, outside of development"
+    SUSPENDED = "suspended", "Suspended"
+    LOCKED = "locked", "Locked after failed sign-ins"
+    PASSWORD = "password", "Wrong password"
+    SECOND_FACTOR = "second_factor", "Wrong second factor"
+
+
+COUNTED = frozenset({Refusal.PASSWORD, Refusal.SECOND_FACTOR})  # so many of these in a row lock the account
+
+
 class DistrictKind(models.TextChoices):
     METROPOLITAN = "metropolitan", "Metropolitan"
     MUNICIPAL = "municipal", "Municipal"
@@ -150,6 +165,48 @@ ADMIN_SITE_LEVELS = frozenset({Level.PLATFORM, Level.NATIONAL})
 TOLD_TO_ADMINS = frozenset({SecurityKind.SUSPENDED, SecurityKind.MFA_RESET, SecurityKind.FORCED_SIGN_OUT})
 
 NO_SUCH_REGION = "Brong-Ahafo is no longer a region: use Bono, Bono East or Ahafo"
+
+
+# Everybody who works for the system signs in with a second factor.
+WITHOUT_SECOND_FACTOR = frozenset({Role.INSTITUTIONAL_SUBSCRIBER, Role.FARMER})
+
+
+def needs_second_factor(role: Role) -> bool:
+    return role not in WITHOUT_SECOND_FACTOR
+
+
+_BROWSERS = (  # the first that is named: each also names those it descends from
+    ("Edg", "Edge"),
+    ("OPR/", "Opera"),
+    ("OPX/", "Opera"),
+    ("SamsungBrowser/", "Samsung Internet"),
+    ("UCBrowser/", "UC Browser"),
+    ("Firefox/", "Firefox"),
+    ("FxiOS/", "Firefox"),
+    ("CriOS/", "Chrome"),
+    ("Chrome/", "Chrome"),
+    ("Safari/", "Safari"),
+)
+_SYSTEMS = (
+    ("Android", "Android"),
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Windows", "Windows"),
+    ("Mac OS X", "Mac"),
+    ("CrOS", "Chromebook"),
+    ("Linux", "Linux"),
+)
+LONGEST_DEVICE = 40
+
+
+def device_name(user_agent: str) -> str:
+    """A device as people know it: Chrome on Android. What no browser sends is shown by its beginning."""
+    browser = next((name for mark, name in _BROWSERS if mark in user_agent), "")
+    system = next((name for mark, name in _SYSTEMS if mark in user_agent), "")
+    if browser:
+        return f"{browser} on {system}" if system else browser
+    begin = "".join(letter for letter in user_agent if letter.isascii() and (letter.isalnum() or letter in " ./-"))
+    return begin[:LONGEST_DEVICE].strip() or "unknown device"
 
 
 def kind(role: Role) -> Kind:

@@ -21,7 +21,7 @@ DELETE FROM base_auditpending WHERE source = '{table}';
 
 
 class Migration(migrations.Migration):
-    dependencies = [("accounts", "0005_tokens_codes_invitations"), ("base", "0004_audit_chain")]
+    dependencies = [("accounts", "0006_sign_in"), ("base", "0004_audit_chain")]
 
     operations = [
         migrations.RunSQL(NOTED.format(table=table, time=time), NOT_NOTED.format(table=table))

@@ -223,6 +223,22 @@ RULES = (
         why="who let whom into which role is asked years later",
     ),
     Rule(
+        "login_records",
+        table="accounts_loginrecord",
+        keep=400,
+        when="at < %(before)s",
+        by=WEEKLY,
+        why="domain.md 7.2: a year of who signed in from where, with the month before it to compare",
+    ),
+    Rule(
+        "trusted_devices",
+        table="accounts_trusteddevice",
+        keep=0,
+        when="trust_expires_at < %(before)s",
+        by="accounts.services.sign_in.forget_devices",
+        why="a device is trusted for 30 days",
+    ),
+    Rule(
         "role_changes",
         table="accounts_rolechange",
         keep=None,

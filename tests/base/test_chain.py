@@ -462,7 +462,7 @@ def test_the_chain_goes_and_comes_back_with_every_row_waiting_once() -> None:
     event = a_security_event()
     first = a_row()
     chain.chain()
-    MigrationExecutor(connection).migrate([("accounts", "0004_prefix_search")])
+    MigrationExecutor(connection).migrate([("accounts", "0006_sign_in")])
     unnoted = a_security_event()
     MigrationExecutor(connection).migrate(leaves)
     assert [(note.source, note.row_id) for note in AuditPending.objects.all()] == [
@@ -471,7 +471,7 @@ def test_the_chain_goes_and_comes_back_with_every_row_waiting_once() -> None:
     chain.chain()
     assert intact()
 
-    MigrationExecutor(connection).migrate([("accounts", "0004_prefix_search"), ("base", "0003_audit_log")])
+    MigrationExecutor(connection).migrate([("accounts", "0006_sign_in"), ("base", "0003_audit_log")])
     assert not {"base_auditchain", "base_auditpending"} & set(connection.introspection.table_names())
     second = a_row()
     MigrationExecutor(connection).migrate(leaves)

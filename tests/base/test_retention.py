@@ -13,6 +13,7 @@ import pytest
 from django.apps import apps
 from django.db import DatabaseError, connection, transaction
 
+from accounts.models import LoginRecord
 from core import clock
 from core.base import registries, retention
 from core.base.models import AuditLog, Setting
@@ -154,6 +155,7 @@ def test_what_is_old_goes_and_what_is_young_stays() -> None:
             created_at=ago(days),
             updated_at=ago(1),
         )
+        LoginRecord.objects.create(at=ago(days), success=False, failure_reason="unknown")
     counts = cleanup_old_notifications()
     assert counts == {
         "status": "ok",
@@ -169,6 +171,7 @@ def test_what_is_old_goes_and_what_is_young_stays() -> None:
         "campaigns": 1,
         "health_reports": 1,
         "metrics": 1,
+        "login_records": 1,
     }
     for model in (Notification, HealthReport, DeliveryAttempt, CampaignRecipient, SystemMetric):
         assert model.objects.count() == 1

@@ -76,6 +76,7 @@ class UserFactory(DjangoModelFactory[User]):
     role = Role.FARMER
     is_superuser = LazyAttribute(lambda o: o.role == Role.SUPER_ADMIN)
     activated_at = LazyFunction(clock.now)
+    is_demo = True  # no second factor: it has tests of its own, with people who are not
     constituency = LazyAttribute(lambda o: ConstituencyFactory.create() if o.role in rules.NEED_CONSTITUENCY else None)
 
     region = LazyAttribute(lambda o: home_region(o.role, o.constituency))

@@ -90,7 +90,7 @@ class Command(BaseCommand):
 @transaction.atomic
 def load() -> int:
     """Write the people that are missing; says how many. All or nothing. Safe to repeat by username."""
-    if len(_present()) == len(PEOPLE):
+    if len(_present(is_demo=True)) == len(PEOPLE):
         return 0
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
@@ -99,13 +99,13 @@ def load() -> int:
     created = [_create(person).pk for person in missing]
     hashed = make_password(PASSWORD)  # once for all: Argon2 is slow on purpose
     User.objects.filter(pk__in=created).update(password=hashed)
+    User.objects.filter(username__in=[person.username for person in PEOPLE]).update(is_demo=True)
     return len(created)
 
 
-def _present() -> set[str]:
-    return set(
-        User.objects.filter(username__in=[person.username for person in PEOPLE]).values_list("username", flat=True)
-    )
+def _present(**more: bool) -> set[str]:
+    found = User.objects.filter(username__in=[person.username for person in PEOPLE], **more)
+    return set(found.values_list("username", flat=True))
 
 
 def _create(person: Person) -> User:
