@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from allauth.account.decorators import secure_admin_login
 from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
 from django.http import HttpRequest
+from django.views.generic import RedirectView
 
 from accounts.models import Constituency, District, Region, User
 from accounts.rules import Role
@@ -24,6 +26,12 @@ if TYPE_CHECKING:  # the stubs are generic, Django's classes are not
 else:
     RegionBase = DistrictBase = ConstituencyBase = admin.ModelAdmin
     PersonBase, CreationForm, ChangeForm = UserAdmin, AdminUserCreationForm, UserChangeForm
+
+# The admin site has no door of its own: whoever signs in passes the lock and the second factor.
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
+admin.site.password_change = RedirectView.as_view(  # type: ignore[method-assign,assignment]
+    pattern_name="account_change_password"
+)
 
 PLACE = ("role", "region", "district", "constituency")
 FIELDS = ("username", "phone", "email", "first_name", "last_name", "preferred_contact_method", "language")
@@ -89,6 +97,7 @@ class PersonAdmin(PersonBase):
     filter_horizontal = ()
     readonly_fields = (
         "is_superuser",
+        "is_demo",
         "activated_at",
         "email_verified",
         "phone_verified",

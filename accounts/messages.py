@@ -5,6 +5,95 @@ from __future__ import annotations
 from core.delivery.rules import Purpose
 from core.delivery.wording import Template
 
+_WHY = "You get this because it is about the safety of your account."
+_NOT_YOU = (
+    "If it was not: change your password at {site}/accounts/password/change/ at once, sign the other places out at"
+    " {site}/accounts/sessions/ and tell your YEA office."
+)
+_WHERE = "Time: {when}\nPlace: {place}\nIP address: {ip}\nDevice: {device}"
+_SOMEBODY = {
+    "username": "ama",
+    "when": "Mon 23 Nov, 06:00 (Accra)",
+    "place": "Kumasi",
+    "ip": "102.176.0.1",
+    "device": "Chrome on Android",
+    "site": "https://pms.example",
+}
+_SHORT = {"username", "when", "site"}
+
+_SIGN_IN = (
+    Template(
+        key="accounts.new_sign_in",
+        purpose=Purpose.SECURITY,
+        title="New sign-in to your account {username}",
+        text=(
+            "Somebody signed in to your YEA Poultry account {username} from a device or place that is new to us.\n\n"
+            f"{_WHERE}\n\nIf it was you, there is nothing to do.\n\n{_NOT_YOU}"
+        ),
+        sms="YEA Poultry: new sign-in, {when}, {device}, {where}. Not you? Change your password now: {site}",
+        examples={**_SOMEBODY, "where": "Kumasi"},
+        why=_WHY,
+    ),
+    Template(
+        key="accounts.second_factor_added",
+        purpose=Purpose.SECURITY,
+        title="Two-step sign-in: a method was added",
+        text=(
+            "A way of confirming your sign-in was added to your YEA Poultry account {username}. From now on you confirm"
+            f" each sign-in with it.\n\n{_WHERE}\n\nIf it was you: keep your recovery codes where you find them when"
+            f" the phone is lost.\n\n{_NOT_YOU}"
+        ),
+        sms="YEA Poultry: two-step sign-in was added to your account {username}, {when}. Not you? Tell your YEA office"
+        " now: {site}",
+        examples=_SOMEBODY,
+        why=_WHY,
+    ),
+    Template(
+        key="accounts.second_factor_off",
+        purpose=Purpose.SECURITY,
+        title="Two-step sign-in is off",
+        text=(
+            "Two-step sign-in was switched off for your YEA Poultry account {username}. The password alone opens it"
+            " now; your recovery codes and trusted devices are gone.\n\n"
+            f"{_WHERE}\n\nIf it was you, there is nothing to do.\n\n{_NOT_YOU}"
+        ),
+        sms="YEA Poultry: two-step sign-in is off for your account {username}, {when}. Not you? Change your password"
+        " now: {site}",
+        examples=_SOMEBODY,
+        why=_WHY,
+    ),
+    Template(
+        key="accounts.second_factor_reset",
+        purpose=Purpose.SECURITY,
+        title="Two-step sign-in was reset",
+        text=(
+            "The administrator {by} has reset the two-step sign-in of your YEA Poultry account {username}.\n\n"
+            "Time: {when}\n\nWhat it means: your authenticator app, security keys, recovery codes and trusted devices"
+            " do not work for it any more. Sign in at {site} and set up a new one.\n\n"
+            "If you did not ask for this, tell your YEA office at once."
+        ),
+        sms="YEA Poultry: two-step sign-in of {username} was reset by {by}, {when}. Sign in and set it up again."
+        " Not asked for? Tell YEA now.",
+        examples={**{name: _SOMEBODY[name] for name in _SHORT}, "by": "akosua"},
+        why=_WHY,
+    ),
+    Template(
+        key="accounts.recovery_code_used",
+        purpose=Purpose.SECURITY,
+        title="A recovery code was used, {left} left",
+        text=(
+            "A recovery code was used for your YEA Poultry account {username}. It does not work again; {left} left."
+            f" {{few}}\n\n{_WHERE}\n\n"
+            "If it was you and your phone is lost: remove the old app and set up a new one at {site}/accounts/2fa/."
+            f"\n\n{_NOT_YOU}"
+        ),
+        sms="YEA Poultry: a recovery code of {username} was used, {when}. {left} left. {few} Not you? Change your"
+        " password: {site}",
+        examples={**_SOMEBODY, "left": "2", "few": "Make new ones now."},
+        why=_WHY,
+    ),
+)
+
 
 def security_event(*, what: str, username: str, role: str, by: str, when: str, reason: str) -> tuple[str, str]:
     """Title and text of what platform admins are told about the account of somebody who works for the system."""
@@ -163,6 +252,7 @@ STAFF_INVITATION = Template(
     secret=True,
 )
 TEMPLATES = (
+    *_SIGN_IN,
     *(WELCOME, FIRST_PASSWORD, VERIFY_EMAIL, RESET_LINK, RESET_CODE, PHONE_CODE, ORDER_CODE),
     *(PASSWORD_CHANGED, ALREADY_REGISTERED, ROLE_CHANGED, ROLE_OF_ANOTHER_CHANGED, STAFF_INVITATION),
 )

@@ -8,14 +8,17 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, Q, QuerySet
+from allauth.mfa.models import Authenticator
+from django.conf import settings
+from django.db.models import Count, Q, QuerySet, Value
 from django.db.models.functions import Lower, Now
+from django.db.models.lookups import Exact
 
 from accounts import policy, rules
-from accounts.models import AccountToken, Constituency, Region, StaffInvitation, User
+from accounts.models import AccountToken, Constituency, Region, StaffInvitation, TrustedDevice, User
 from accounts.policy import Action
 from accounts.registries import farms_seen, people_seen
-from accounts.rules import Language, Level, Role, TokenPurpose
+from accounts.rules import Language, Level, Refusal, Role, TokenPurpose
 from core import clock, phones
 from core.base.registries import NATION, Hour, Place, Recipient, SelectedPerson, Selection
 from core.errors import InvalidInput
@@ -227,6 +230,71 @@ def may_send_bulk_sms(user_id: uuid.UUID, place: Place) -> bool:
     """The permission `send_bulk_sms` of core.base.registries."""
     user = User.objects.filter(pk=user_id).first()
     return user is not None and may(user, Action.SEND_BULK_SMS, place)
+
+
+# --- signing in ----------------------------------------------------------------------------------------------------
+
+LONGEST_NAME = 254
+
+
+def who_signs_in(typed: str) -> User | None:
+    """The person with this phone number, e-mail address or username, in any case and form; one query for all three.
+
+    Whoever chose somebody else's number or address for a username is not found by it.
+    """
+    typed = typed.strip()
+    if not typed.isprintable() or not 1 <= len(typed) <= LONGEST_NAME:
+        return None
+    found, phone = list(User.objects.filter(names(typed))), _as_phone(typed)
+    meant = (
+        [user for user in found if user.phone == phone]
+        or [user for user in found if user.email == typed.lower()]
+        or [user for user in found if user.username == typed]
+        or found
+    )
+    return meant[0] if len(meant) == 1 else None  # two usernames that differ in case alone are typed as they are
+
+
+def names(typed: str) -> Q:
+    """Each part has its index: the phone number's, that of lower(email), and that of upper(username)."""
+    wanted = Q(username__iexact=typed) | (Q(Exact(Lower("email"), Value(typed.lower()))) & ~Q(email=""))
+    phone = _as_phone(typed)
+    return wanted | Q(phone=phone) if phone else wanted
+
+
+def _as_phone(typed: str) -> str:
+    try:
+        return phones.normalise(typed)
+    except InvalidInput:
+        return ""
+
+
+def stands_against(user: User, now: datetime) -> Refusal | None:
+    """What keeps this person from signing in, in the order of domain.md 4.1.2."""
+    if not user.is_active:
+        return Refusal.INACTIVE
+    if user.is_demo and not settings.DEVELOPMENT:
+        return Refusal.DEMO
+    if user.is_suspended_at(now):
+        return Refusal.SUSPENDED
+    return Refusal.LOCKED if user.is_locked_at(now) else None
+
+
+def lacks_second_factor(user: User) -> bool:
+    """Whether this person must have a second factor and has none: then nothing but setting one up is open to them."""
+    return (
+        user.must_have_second_factor
+        and not Authenticator.objects.filter(
+            user=user, type__in=[Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]
+        ).exists()
+    )
+
+
+def trusted_devices(user_id: uuid.UUID, now: datetime) -> QuerySet[TrustedDevice]:
+    """The devices on which a person is not asked for the second factor, the latest first."""
+    return TrustedDevice.objects.filter(user=user_id, revoked_at=None, trust_expires_at__gt=now).order_by(
+        "-trust_expires_at"
+    )
 
 
 # --- the audience "users" ------------------------------------------------------------------------------------------

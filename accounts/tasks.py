@@ -11,7 +11,7 @@ from typing import Any
 
 from celery import shared_task
 
-from accounts.services import expiry, invitations, secrets, telling
+from accounts.services import alerts, expiry, invitations, secrets, telling
 from core import clock
 from core.errors import InvalidInput
 from core.jobs.task import LedgerTask
@@ -86,6 +86,34 @@ def cleanup_expired_tokens(as_of: str | None = None) -> dict[str, int | str]:
     Safe to repeat: it goes by time and state only, a thousand rows in a short transaction at a time.
     """
     return {"status": "ok", **expiry.cleanup(now=clock.moment(as_of))}
+
+
+@shared_task(base=LedgerTask, lane="urgent")
+def send_login_alert(login_id: str) -> dict[str, str]:
+    """Tell a person that somebody signed in to their account from a new device or place. Returns `channels`.
+
+    By e-mail, or by SMS to whoever has none. 'skipped' when the LoginRecord says neither new device nor new place.
+    Fails for an unknown record and for one of a failed sign-in.
+
+    Safe to repeat: the key is the id of the record.
+    """
+    alert = alerts.tell_of_sign_in(login_id=_id(login_id, "a sign-in"))
+    if alert is None:
+        return {"status": "skipped", "reason": "neither new device nor new place"}
+    return {"status": "ok", "channels": ", ".join(alert.channels)}
+
+
+@shared_task(base=LedgerTask, lane="urgent")
+def send_mfa_alert(event_id: str) -> dict[str, str]:
+    """Tell a person what became of the second factor of their account: added, off, reset, recovery code used.
+
+    By e-mail; by SMS too unless one was added, and to whoever has no e-mail address. Returns `channels`. Fails for an
+    unknown SecurityEvent and for one of another kind.
+
+    Safe to repeat: the key is the id of the event and the channel.
+    """
+    alert = alerts.tell_of_second_factor(event_id=_id(event_id, "a security event"))
+    return {"status": "ok", "channels": ", ".join(alert.channels)}
 
 
 def _id(text: object, what: str) -> uuid.UUID:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import warnings
@@ -44,7 +45,12 @@ INSTALLED_APPS = [
     "sales_revenue",
     "advertising",
     "farms",
-    "accounts",
+    "accounts",  # before allauth, whose pages it themes
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.usersessions",
+    "allauth.headless",
     "core",
     "core.health",
     "core.delivery",
@@ -62,6 +68,8 @@ MIDDLEWARE = [
     "core.middleware.RequestLog",  # after the sign-in is known: runs say who asked for them
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "accounts.middleware.SecondFactorFirst",
 ]
 ROOT_URLCONF = "core.urls"
 WSGI_APPLICATION = "core.wsgi.application"
@@ -186,6 +194,48 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = ACCOUNT_LOGOUT_REDIRECT_URL = "/"
+PLACE_HEADER = env.text("PLACE_HEADER")
+_WEEK = 7 * 86_400
+SESSION_COOKIE_AGE = HEADLESS_JWT_REFRESH_TOKEN_EXPIRES_IN = _WEEK
+SESSION_SERIALIZER = "accounts.sealed.Sessions"
+
+# What allauth does (docs/sign-in.md). What it could send or keep as a code is ours: accounts.services.
+ACCOUNT_ADAPTER = "accounts.adapters.Account"
+ACCOUNT_LOGIN_METHODS = {"username"}  # which accounts.backends takes for a phone number or an e-mail address too
+ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*"]
+ACCOUNT_SIGNUP_ENABLED = False
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_RATE_LIMITS = MFA_RATE_LIMITS = False  # they fail without the cache: accounts.adapters and the lock limit
+SIGN_IN_LIMITS = {"name": 10, "address": 300}  # attempts a minute; thousands of phones share an address of a network
+ACCOUNT_FORMS = {
+    "login": "accounts.forms.SignIn",
+    "reauthenticate": "accounts.forms.PasswordAgain",
+    "change_password": "accounts.forms.NewPassword",
+}
+MFA_ADAPTER = "accounts.adapters.SecondFactor"
+MFA_FORMS = {
+    "authenticate": "accounts.forms.Code",
+    "reauthenticate": "accounts.forms.CodeAgain",
+    "activate_totp": "accounts.forms.FirstCode",
+    "add_webauthn": "accounts.forms.NewKey",
+    "authenticate_webauthn": "accounts.forms.Key",
+    "reauthenticate_webauthn": "accounts.forms.KeyAgain",
+}
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_TOTP_ISSUER = "YEA Poultry"
+MFA_TOTP_TOLERANCE = 1  # steps of 30 seconds before and after
+MFA_RECOVERY_CODE_DIGITS = 16  # 53 random bits
+MFA_RECOVERY_CODES_SHOW_ONCE = True
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = DEVELOPMENT
+HEADLESS_CLIENTS = ["app"]  # browsers have the pages
+HEADLESS_TOKEN_STRATEGY = "allauth.headless.tokens.strategies.jwt.JWTTokenStrategy"  # noqa: S105 - a name
+HEADLESS_JWT_ALGORITHM = "HS256"
+HEADLESS_JWT_PRIVATE_KEY = hashlib.sha256(f"pms access tokens {SECRET_KEY}".encode()).hexdigest()
+HEADLESS_JWT_ACCESS_TOKEN_EXPIRES_IN = 3_600
+HEADLESS_JWT_STATEFUL_VALIDATION_ENABLED = True  # a session that ended, a suspension, a raised token_version end it
 
 # --- The API -------------------------------------------------------------------------------------------------------
 PROXIES = env.number("PROXIES", 0 if DEVELOPMENT else 1, minimum=0, maximum=10)
@@ -193,8 +243,14 @@ API_LIMITS = {"person": 300, "stranger": 60, "address": 3_000}  # requests a min
 REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["core.api.parsing.JSONParser"],
-    "DEFAULT_AUTHENTICATION_CLASSES": ["core.api.sessions.Session"],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "core.api.sessions.Session",
+        "allauth.headless.contrib.rest_framework.authentication.JWTTokenAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": [
+        "rest_framework.permissions.IsAuthenticated",
+        "accounts.api.permissions.SecondFactorFirst",
+    ],
     "DEFAULT_THROTTLE_CLASSES": [
         "core.api.throttles.AddressLimit",
         "core.api.throttles.PersonLimit",
@@ -283,7 +339,9 @@ SECURE_HSTS_SECONDS = 0 if DEVELOPMENT else 31_536_000
 SECURE_HSTS_INCLUDE_SUBDOMAINS = not DEVELOPMENT
 SECURE_HSTS_PRELOAD = not DEVELOPMENT
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEVELOPMENT
-SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+if not DEVELOPMENT:  # browsers take such names over HTTPS alone, and from this host alone
+    SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "__Host-sessionid", "__Host-csrftoken"
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import QuerySet
@@ -11,7 +10,6 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import generics
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.throttling import BaseThrottle
 
 from accounts import selectors
 from accounts.api import serializers as forms
@@ -19,6 +17,7 @@ from accounts.models import Region, User
 from accounts.rules import Role
 from accounts.services import people
 from accounts.services.trail import Origin
+from accounts.visits import visit
 from core import clock
 from core.api.idempotency import idempotent
 from core.api.views import Endpoint
@@ -44,11 +43,7 @@ def sent(form: type[forms.Plain], request: Request) -> dict[str, Any]:
 
 
 def origin(request: Request) -> Origin:
-    try:
-        ip = str(ip_address(str(BaseThrottle().get_ident(request))))
-    except ValueError:
-        ip = None
-    return Origin(ip=ip, device=request.headers.get("User-Agent", ""))
+    return visit(request._request).origin
 
 
 class Me(Endpoint):

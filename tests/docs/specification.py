@@ -24,9 +24,6 @@ TASKS_NOT_YET = {
         "check_expired_activations", "send_expiration_warnings", "calculate_daily_platform_revenue",
         "sync_order_commissions", "generate_seller_payout_report",
     )),
-    *(f"accounts.tasks.{name}" for name in (
-        "send_mfa_alert", "send_login_alert",
-    )),
     *(f"advertising.tasks.{name}" for name in (
         "aggregate_advertising_analytics", "process_new_advertiser_lead", "check_expiring_offers",
         "deactivate_expired_offers", "calculate_partner_earnings",
