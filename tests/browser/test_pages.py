@@ -24,7 +24,8 @@ def test_the_first_page_leads_on_and_fits(page: Page, live_server: LiveServer) -
     assert page.get_by_role("heading", level=1).inner_text() == "YEA Poultry Management System"
     assert fits(page)
     page.get_by_role("link", name="Administration").click()
-    expect(page.get_by_label("Username")).to_be_visible()
+    expect(page.get_by_label("Phone number, e-mail or username")).to_be_visible()
+    assert fits(page)
     assert errors == []
 
 
