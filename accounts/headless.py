@@ -8,10 +8,14 @@ from __future__ import annotations
 from allauth.headless.constants import Client
 from allauth.headless.internal.restkit.inputs import Input
 from allauth.headless.mfa import views as allauth
+from allauth.headless.usersessions.response import SessionsResponse
+from allauth.headless.usersessions.views import SessionsView
 from django.urls import include, path, re_path
 
 from accounts import forms
-from accounts.views import Watched, nowhere
+from accounts.services import sign_in
+from accounts.views import Watched, me, nowhere
+from core import clock
 
 
 class CodeInput(forms.Code, Input):
@@ -42,6 +46,12 @@ class Reauthenticate(allauth.ReauthenticateView):
     input_class = CodeAgainInput  # type: ignore[assignment]
 
 
+class Sessions(SessionsView):
+    def _respond_session_list(self) -> SessionsResponse:
+        user = me(self.request)
+        return SessionsResponse(self.request, sign_in.sessions_of(actor=user, user_id=user.pk, now=clock.now()))
+
+
 class App(Watched, allauth.ManageTOTPView):
     pass
 
@@ -63,13 +73,13 @@ OURS = {
     "auth/2fa/reauthenticate": Reauthenticate,
     "auth/webauthn/authenticate": AuthenticateByKey,
     "auth/webauthn/reauthenticate": ReauthenticateByKey,
+    "auth/sessions": Sessions,
     "account/authenticators/totp": App,
     "account/authenticators/webauthn": Keys,
 }
 OPEN = (  # of allauth's own; whatever a newer allauth adds stays closed
     "config",
     "auth/session",
-    "auth/sessions",
     "auth/login",
     "auth/reauthenticate",
     "account/authenticators",

@@ -49,7 +49,7 @@ INSTALLED_APPS = [
     "allauth",
     "allauth.account",
     "allauth.mfa",
-    "allauth.usersessions",
+    "accounts.sessions.Sessions",  # allauth.usersessions
     "allauth.headless",
     "core",
     "core.health",

@@ -17,6 +17,7 @@ from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal import auth as totp
 from allauth.mfa.utils import decrypt
 from allauth.usersessions.models import UserSession
+from django.contrib.auth import HASH_SESSION_KEY
 from django.contrib.auth.hashers import make_password
 from django.contrib.sessions.models import Session
 from django.db import transaction
@@ -321,7 +322,11 @@ def sessions_of(*, actor: User, user_id: uuid.UUID, now: datetime) -> list[UserS
     Raises NotFound and NotAllowed.
     """
     user = _whose(actor, user_id, now)
-    return sorted(UserSession.objects.purge_and_list(user), key=lambda session: session.created_at)
+    rows = list(UserSession.objects.filter(user=user).order_by("created_at", "pk"))
+    stored = Session.objects.filter(pk__in=[row.session_key for row in rows], expire_date__gt=now)
+    valid = {user.get_session_auth_hash(), *user.get_session_auth_fallback_hash()}
+    living = {one.session_key for one in stored if one.get_decoded().get(HASH_SESSION_KEY) in valid}
+    return [row for row in rows if row.session_key in living]
 
 
 @transaction.atomic
@@ -353,7 +358,7 @@ def _whose(actor: User, user_id: uuid.UUID, now: datetime) -> User:
 
 
 def forget_sessions(_now: datetime, limit: int) -> int:
-    """Remove what allauth has kept of sessions that are gone. A step of `accounts.tasks.cleanup_expired_tokens`."""
+    """Remove what allauth has kept of sessions that are gone. A step of the clean-up of what has run out."""
     lives = Session.objects.filter(session_key=OuterRef("session_key"))
     gone = UserSession.objects.filter(~Exists(lives)).order_by("pk").values_list("pk", flat=True)[:limit]
     return UserSession.objects.filter(pk__in=list(gone)).delete()[0]

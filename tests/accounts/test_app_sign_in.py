@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import jwt
@@ -10,7 +11,9 @@ import time_machine
 from allauth.usersessions.models import UserSession
 from django.conf import LazySettings
 from django.contrib.sessions.models import Session
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from accounts.models import LoginRecord, TrustedDevice, User
 from accounts.rules import Role
@@ -197,7 +200,24 @@ def test_a_session_whose_account_was_changed_is_not_listed_any_more(app: App, am
     User.objects.filter(pk=ama.pk).update(token_version=1)
     ama.refresh_from_db()
     assert sign_in.sessions_of(actor=ama, user_id=ama.pk, now=clock.now()) == []
-    assert not UserSession.objects.exists()
+
+
+def test_signing_in_and_listing_cost_the_same_however_many_sessions_there_are(
+    ama: User,
+) -> None:
+    def queries(act: Callable[[], object]) -> int:
+        with CaptureQueriesContext(connection) as ran:
+            act()
+        return len(ran)
+
+    counts = set()
+    for _ in range(4):
+        at_the_door = queries(lambda: signing_in.sign_in(Client(), "ama"))
+        listing = queries(lambda: sign_in.sessions_of(actor=ama, user_id=ama.pk, now=clock.now()))
+        counts.add((at_the_door, listing))
+        ama.refresh_from_db()
+    assert len(counts) <= 2, "the first sign-in warns nobody"
+    assert max(listing for _, listing in counts) == 2
 
 
 # --- what is over --------------------------------------------------------------------------------------------------
