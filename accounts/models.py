@@ -409,7 +409,10 @@ class SecurityEvent(models.Model):
         constraints = [
             models.CheckConstraint(condition=Q(kind__in=SecurityKind.values), name="accounts_securityevent_kind"),
         ]
-        indexes = [models.Index(fields=["user", "at"], name="accounts_securityevent_of_user")]
+        indexes = [
+            models.Index(fields=["user", "at"], name="accounts_securityevent_of_user"),
+            models.Index(fields=["at", "id"], name="accounts_securityevent_at"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.user_id}"
@@ -615,6 +618,11 @@ class StaffInvitation(Row):
     @property
     def home(self) -> Place:
         return Place(self.region_id, self.constituency_id)
+
+    def status_at(self, now: datetime) -> InvitationStatus:
+        """One whose time is over has expired, whether or not the cleanup has come by."""
+        is_over = self.status == InvitationStatus.PENDING and not self.is_open_at(now)
+        return InvitationStatus.EXPIRED if is_over else InvitationStatus(self.status)
 
     def is_open_at(self, now: datetime) -> bool:
         return self.status == InvitationStatus.PENDING and self.expires_at > now

@@ -168,6 +168,10 @@ class Action(StrEnum):
     UNLOCK = "people.unlock"
     FORCE_SIGN_OUT = "people.force_sign_out"
     RESET_MFA = "people.reset_mfa"
+    MANAGE_SESSIONS = "people.manage_sessions"
+    GRANT = "people.grant"
+    READ_SIGN_INS = "people.read_sign_ins"
+    READ_SECURITY_EVENTS = "people.read_security_events"
     PLATFORM_SETTINGS = "platform.settings"
     PLATFORM_REVENUE = "platform.revenue"
     PARTNER_PAYMENTS = "partners.payments"
@@ -225,8 +229,26 @@ def _another_whom_one_manages(person: Person, other: Person) -> bool:
     return person.id != other.id and manages(person, other.role, other.home)
 
 
-def _anybody(_person: Person, _other: Person) -> bool:
-    return True
+def _another(person: Person, other: Person) -> bool:
+    return person.id != other.id
+
+
+def _another_of_the_staff(person: Person, other: Person) -> bool:
+    """To whom this person may grant something: which code, `may_grant` says."""
+    return any(may_grant(person, code, other) for code in Code)
+
+
+def _own_or_as_owner(person: Person, other: Person) -> bool:
+    return person.id == other.id or person.role in _OWNER
+
+
+def _own_or_of_the_people_in_charge_of(person: Person, other: Person) -> bool:
+    return person.id == other.id or (reads_of_others(person.role) and sees(person, other))
+
+
+def reads_of_others(role: Role) -> bool:
+    """Whether people of this role read what happened to the safety of the accounts that they see."""
+    return kind(role) == Kind.ADMIN or role == Role.AUDITOR
 
 
 _OWNER = _admins(Level.PLATFORM)
@@ -256,8 +278,12 @@ RULES: Mapping[Action, Rule] = {
     Action.CHANGE_ROLE: Rule(_EVERY_ADMIN, About.PERSON, between=_another_whom_one_manages),
     Action.SUSPEND: Rule(_HEADQUARTERS, About.PERSON, between=_another_but_no_owner),
     Action.UNLOCK: Rule(_HEADQUARTERS, About.PERSON, between=_another_but_no_owner),
-    Action.FORCE_SIGN_OUT: Rule(_OWNER, About.PERSON, between=_anybody),
-    Action.RESET_MFA: Rule(_OWNER, About.PERSON, between=_anybody),
+    Action.FORCE_SIGN_OUT: Rule(_OWNER, About.PERSON, between=_another),
+    Action.RESET_MFA: Rule(_OWNER, About.PERSON, between=_another),
+    Action.MANAGE_SESSIONS: Rule(_EVERYBODY, About.PERSON, between=_own_or_as_owner),
+    Action.GRANT: Rule(_EVERY_ADMIN, About.PERSON, between=_another_of_the_staff),
+    Action.READ_SIGN_INS: Rule(_HEADQUARTERS | {Role.AUDITOR}, About.PERSON, between=sees),
+    Action.READ_SECURITY_EVENTS: Rule(_EVERYBODY, About.PERSON, between=_own_or_of_the_people_in_charge_of),
     Action.PLATFORM_SETTINGS: Rule(_OWNER),
     Action.PLATFORM_REVENUE: Rule(_OWNER),
     Action.PARTNER_PAYMENTS: Rule(_OWNER),

@@ -231,11 +231,20 @@ def parse_contact_method(text: str) -> ContactMethod:
     return _parse(ContactMethod, text, "contact method")
 
 
+def parse_invitation_status(text: str) -> InvitationStatus:
+    return _parse(InvitationStatus, text, "status")
+
+
+def parse_security_kind(text: str) -> SecurityKind:
+    return _parse(SecurityKind, text, "kind")
+
+
 def _parse(choices: type[ChoiceT], text: str, what: str) -> ChoiceT:
     code = "_".join(str(text).upper().replace("-", " ").replace("_", " ").split())
-    if code not in choices.values:
+    known = {str(value).upper(): choices(value) for value in choices.values}
+    if code not in known:
         raise InvalidInput(f"This {what} is not known. Use one of: {', '.join(choices.values)}")
-    return choices(code)
+    return known[code]
 
 
 def is_brong_ahafo(name: str) -> bool:

@@ -15,10 +15,19 @@ from django.db.models.functions import Lower, Now
 from django.db.models.lookups import Exact
 
 from accounts import policy, rules
-from accounts.models import AccountToken, Constituency, Region, StaffInvitation, TrustedDevice, User
+from accounts.models import (
+    AccountToken,
+    Constituency,
+    LoginRecord,
+    Region,
+    SecurityEvent,
+    StaffInvitation,
+    TrustedDevice,
+    User,
+)
 from accounts.policy import Action
 from accounts.registries import farms_seen, people_seen
-from accounts.rules import Language, Level, Refusal, Role, TokenPurpose
+from accounts.rules import InvitationStatus, Language, Level, Refusal, Role, TokenPurpose
 from core import clock, phones
 from core.base.registries import NATION, Hour, Place, Recipient, SelectedPerson, Selection
 from core.errors import InvalidInput
@@ -181,6 +190,49 @@ def in_scope(user: User, people: QuerySet[User]) -> QuerySet[User]:
     return people.filter(seen)
 
 
+def invitations_in_scope(user: User, *, status: str = "", now: datetime) -> QuerySet[StaffInvitation]:
+    """The invitations to what this user manages: the same answer as `may(user, Action.CREATE_PERSON, …)` for each.
+
+    Raises InvalidInput for an unknown status.
+    """
+    who = person(user, now)
+    around, roles = policy.area(who), policy.MANAGES.get(who.role, frozenset())
+    found = StaffInvitation.objects.select_related("region", "constituency", "invited_by")
+    if not who.able or around is None or not roles:
+        return found.none()
+    found = found.filter(_living_in(around), role__in=roles)
+    if not status:
+        return found
+    wanted = rules.parse_invitation_status(status)
+    is_over = Q(status=InvitationStatus.PENDING, expires_at__lte=now)  # the cleanup has not come by yet
+    if wanted == InvitationStatus.EXPIRED:
+        return found.filter(Q(status=wanted) | is_over)
+    return found.filter(status=wanted).exclude(is_over)
+
+
+def security_events_in_scope(
+    user: User, *, of: uuid.UUID | None = None, kind: str = "", since: datetime | None = None
+) -> QuerySet[SecurityEvent]:
+    """Security events of the people of whom this user may read them, oneself among them: the same answer as
+    `may(user, Action.READ_SECURITY_EVENTS, …)` for each. Raises InvalidInput for an unknown kind.
+    """
+    found = SecurityEvent.objects.select_related("user", "actor")
+    if of is not None:
+        found = found.filter(user=of)
+    if kind:
+        found = found.filter(kind=rules.parse_security_kind(kind))
+    if since is not None:
+        found = found.filter(at__gte=since)
+    if not policy.reads_of_others(Role(user.role)):
+        return found.filter(user=user)
+    seen = in_scope(user, User.objects.all())
+    return found.filter(user__in=seen.values("pk")) if seen.query.has_filters() else found
+
+
+def sign_ins_of(user_id: uuid.UUID) -> QuerySet[LoginRecord]:
+    return LoginRecord.objects.filter(user=user_id)
+
+
 LONGEST_SEARCH = 100
 
 
@@ -195,7 +247,7 @@ def people(*, role: str = "", region: str = "", search: str = "") -> QuerySet[Us
     if region:
         found = found.filter(region=region_by_code(_line(region)))
     if search.strip():
-        found = found.filter(_begins_with(_line(search)))
+        found = found.filter(begins_with(_line(search)))
     return found
 
 
@@ -206,11 +258,16 @@ def _line(text: str) -> str:
     return line
 
 
-def _begins_with(text: str) -> Q:
+def begins_with(text: str) -> Q:
+    """Whose username, name or phone number begins like this, in any case and form. Each part has its index."""
     digits = text.replace(" ", "").replace("-", "")
     if digits.lstrip("+").isdecimal() and digits.isascii():
         return Q(phone__startswith=_international(digits))
     return Q(username__istartswith=text) | Q(first_name__istartswith=text) | Q(last_name__istartswith=text)
+
+
+def has_email(text: str) -> Q:
+    return Q(Exact(Lower("email"), Value(text.lower()))) & ~Q(email="")
 
 
 def _international(digits: str) -> str:

@@ -239,7 +239,7 @@ HEADLESS_JWT_STATEFUL_VALIDATION_ENABLED = True  # a session that ended, a suspe
 
 # --- The API -------------------------------------------------------------------------------------------------------
 PROXIES = env.number("PROXIES", 0 if DEVELOPMENT else 1, minimum=0, maximum=10)
-API_LIMITS = {"person": 300, "stranger": 60, "address": 3_000}  # requests a minute
+API_LIMITS = {"person": 300, "stranger": 60, "address": 3_000, "door": 30, "account": 5}  # requests a minute
 REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["core.api.parsing.JSONParser"],

@@ -37,6 +37,9 @@ from core.jobs.services import enqueue
 
 LONGEST_REASON = 500
 LONGEST_NAME = 60  # in a username that is made of it
+DETAILS = frozenset(
+    {"first_name", "last_name", "language", "preferred_contact_method"}
+)  # that people change themselves
 
 
 def create_user(
@@ -207,6 +210,25 @@ def _register(candidate: User, password: str, now: datetime) -> User | None:
             serious=True,
         )
     return None
+
+
+@transaction.atomic
+def change_details(*, user: User, now: datetime, **details: str) -> User:
+    """Change what people say of themselves: first_name, last_name, language, preferred_contact_method.
+
+    Safe to repeat. Raises InvalidInput, which names every field at fault.
+    """
+    row = anew(user)
+    for name in DETAILS & set(details):
+        setattr(row, name, details[name])
+    row.preferred_contact_method = rules.parse_contact_method(row.preferred_contact_method)
+    try:
+        row.full_clean(exclude={"password"})
+    except ValidationError as refused:
+        raise InvalidInput(sentence(refused)) from refused
+    row.updated_at = now
+    row.save(update_fields=[*DETAILS, "updated_at"])
+    return row
 
 
 def free_username(first_name: str, last_name: str) -> str:

@@ -350,7 +350,7 @@ def _whose(actor: User, user_id: uuid.UUID, now: datetime) -> User:
     user = User.objects.filter(pk=user_id).first()
     if user is None or not selectors.may(actor, Action.SEE_PERSON, user):
         raise NotFound("There is no such person, or not in your scope.")
-    people._must_be_allowed(actor, Action.FORCE_SIGN_OUT, user, now)
+    people._must_be_allowed(actor, Action.MANAGE_SESSIONS, user, now)
     return user
 
 

@@ -14,6 +14,7 @@ from functools import wraps
 from typing import Any
 
 from django.db import OperationalError, connection, transaction
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from psycopg.errors import LockNotAvailable
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -31,6 +32,12 @@ TRIMMED = 20  # old keys that each new one takes away
 KEPT = "interval '24 hours'"  # as in core.base.retention
 
 Handler = Callable[..., Response]
+DESCRIBED = OpenApiParameter(
+    HEADER,
+    {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
+    OpenApiParameter.HEADER,
+    description="the same key and body again: the same answer, done once. Kept for 24 hours.",
+)
 
 
 class KeyUsedOtherwise(InvalidInput):
@@ -62,7 +69,7 @@ def idempotent(handler: Handler) -> Handler:
             return answer
 
     once.is_idempotent = True  # type: ignore[attr-defined]
-    return once
+    return extend_schema(parameters=[DESCRIBED])(once)
 
 
 def _key(request: Request) -> str | None:

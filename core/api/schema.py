@@ -1,11 +1,10 @@
-"""What the OpenAPI description says of every operation: its errors, and the key of a repeated request."""
+"""What the OpenAPI description says of every operation: its errors."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from core.api.errors import MEDIA_TYPE
-from core.api.idempotency import HEADER, LONGEST_KEY
 
 PROBLEM = {
     "type": "object",
@@ -28,12 +27,6 @@ PROBLEM = {
         },
     },
 }
-KEY = {
-    "name": HEADER,
-    "in": "header",
-    "description": "the same key and body again: the same answer, done once. Kept for 24 hours.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
-}
 ERRORS = {
     "400": "what was sent cannot be used",
     "401": "not signed in",
@@ -50,13 +43,11 @@ ERRORS = {
 
 
 def describe_errors(result: dict[str, Any], generator: object, request: object, public: bool) -> dict[str, Any]:  # noqa: ARG001
-    """A hook of drf-spectacular: problem details for each operation, the key for each POST."""
+    """A hook of drf-spectacular: problem details for each operation."""
     result.setdefault("components", {}).setdefault("schemas", {})["Problem"] = PROBLEM
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     for methods in result.get("paths", {}).values():
-        for method, operation in methods.items():
+        for operation in methods.values():
             for status, description in ERRORS.items():
                 operation["responses"].setdefault(status, {"description": description, "content": content})
-            if method == "post":
-                operation.setdefault("parameters", []).append(KEY)
     return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 from django.conf import settings
@@ -12,6 +12,9 @@ from django.utils.crypto import salted_hmac
 from redis.exceptions import RedisError
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
+
+from core import phones
+from core.errors import InvalidInput
 
 if TYPE_CHECKING:  # REST framework's views import this module
     from rest_framework.views import APIView
@@ -46,6 +49,12 @@ class _Cache:
 counts = _Cache()
 
 
+def hidden(name: object) -> str:
+    """Stands for an address or an account in the cache, where personal data is not kept (domain.md 1.2)."""
+    text = str(name).encode(errors="surrogatepass")
+    return salted_hmac("core.api.throttles", text, algorithm="sha256").hexdigest()[:32]
+
+
 class PerMinute(BaseThrottle):
     """`scope` names the limit in settings.API_LIMITS; a request without a name to count under is not counted here."""
 
@@ -66,9 +75,7 @@ class PerMinute(BaseThrottle):
         return MINUTE - time.time() % MINUTE
 
     def address(self, request: Request) -> str:
-        """Stands for the address in the cache, where personal data is not kept (domain.md 1.2)."""
-        ident: Any = self.get_ident(request)
-        return salted_hmac("core.api.throttles", str(ident), algorithm="sha256").hexdigest()[:32]
+        return hidden(self.get_ident(request))
 
 
 class PersonLimit(PerMinute):
@@ -94,3 +101,28 @@ class AddressLimit(PerMinute):
 
     def name(self, request: Request) -> str:
         return self.address(request)
+
+
+class DoorLimit(AddressLimit):
+    """By address, for the public doors where something can be tried."""
+
+    scope = "door"
+
+
+class AccountLimit(PerMinute):
+    """By the account that the body names, whether or not there is one: from many addresses at once too."""
+
+    scope = "account"
+    NAMES = ("identifier", "phone", "token")
+
+    def name(self, request: Request) -> str:
+        sent = request.data if isinstance(request.data, dict) else {}
+        return next((hidden(_one_form(str(sent[name]))) for name in self.NAMES if sent.get(name)), "")
+
+
+def _one_form(text: str) -> str:
+    """A phone number counts as one however it is written, and an address in any case."""
+    try:
+        return phones.normalise(text)
+    except InvalidInput:
+        return text.strip().lower()

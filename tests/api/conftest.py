@@ -12,6 +12,7 @@ from django.test import Client
 
 from accounts.models import Constituency, User
 from accounts.rules import Role
+from accounts.services import secrets
 from core.api import throttles
 from tests.factories import UserFactory
 
@@ -27,6 +28,12 @@ def wide_limits(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> None
     cache: dict[str, Any] = dict(settings.CACHES["default"])
     settings.CACHES = {"default": cache | {"LOCATION": f"{cache['LOCATION'].rpartition('/')[0]}/{number}"}}
     monkeypatch.setattr(throttles.counts, "away_until", 0.0)
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Doors that answer steadily do so without waiting."""
+    monkeypatch.setattr(secrets, "ANSWER_SECONDS", 0.0)
 
 
 def living_in(code: str, role: str = Role.FARMER, **fields: Any) -> User:

@@ -16,8 +16,10 @@ from django.test import Client
 from accounts.models import User
 from accounts.rules import Role
 from core.api.schema import ERRORS
+from core.api.views import Access
 from tests.api.conftest import SignIn, living_in
-from tests.api.test_endpoints import METHODS, endpoints
+from tests.api.endpoints import METHODS, endpoints
+from tests.api.test_permission_matrix import PERMISSIONS
 from tests.factories import RegionFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -75,6 +77,20 @@ def test_an_example_is_answered_as_the_page_says(sign_in: SignIn, request_: Bloc
         assert real.get(name) == written.get(name)
 
 
+def test_the_page_lists_every_endpoint_and_who_may_use_it() -> None:
+    rows = re.findall(r"^\| ([A-Z]+) \| `([^`]+)` \| (.+) \|$", PAGE.read_text(), re.MULTILINE)
+    there = [
+        (method.upper(), re.sub(r"<(?:\w+:)?(\w+)>", r"<\1>", address), who_may(view.access[method]))
+        for (method, address), view in endpoints().items()
+    ]
+    assert sorted(rows) == sorted(there)
+    assert len(rows) == len(set(rows))
+
+
+def who_may(access: str) -> str:
+    return str(access) if isinstance(access, Access) else f"`{PERMISSIONS.get(access, access)}`"
+
+
 def test_the_page_lists_every_status_there_is() -> None:
     rows = re.findall(r"^\| ([0-9, ]+) \|", PAGE.read_text(), re.MULTILINE)
     told = {status for row in rows for status in row.split(", ")}
@@ -85,9 +101,9 @@ def test_the_limits_on_the_page_are_those_of_the_settings() -> None:
     from core import settings
 
     limits = settings.API_LIMITS
-    said = f"{limits['person']} requests of a person, {limits['stranger']} of an address"
     text = " ".join(PAGE.read_text().split())
-    assert said in text
+    assert f"{limits['person']} requests of a person, {limits['stranger']} of an address" in text
+    assert f"it holds {limits['door']} of an address and {limits['account']} that name" in text
     assert f"and {limits['address']:,} of an address" in text
 
 
@@ -96,20 +112,27 @@ def schema(client: Client) -> Any:
     return yaml.safe_load(client.get("/api/v1/schema/").content)
 
 
+def address_of(path: str) -> str:
+    """The address of an endpoint, from its path in the description."""
+    kinds = {re.sub(r"<\w+:(\w+)>", r"{\1}", address): address for _, address in endpoints()}
+    return kinds[path.removeprefix("/api/v1/")]
+
+
 def test_every_endpoint_is_described_with_its_errors_and_its_key(schema: Any) -> None:
     described = {
-        (method, re.sub(r"{(\w+_id)}", r"<uuid:\1>", path.removeprefix("/api/v1/")))
+        (method, address_of(path))
         for path, methods in schema["paths"].items()
         for method in methods
         if method in METHODS
     }
     assert described == {key for key in endpoints() if key[1] not in ("schema/", "docs/")}
-    for methods in schema["paths"].values():
+    for path, methods in schema["paths"].items():
         for method, operation in methods.items():
             assert set(ERRORS) <= set(operation["responses"])
             assert operation["description"]
             names = {parameter["name"] for parameter in operation.get("parameters", ())}
-            assert ("Idempotency-Key" in names) == (method == "post")
+            view = endpoints()[method, address_of(path)]
+            assert ("Idempotency-Key" in names) == getattr(getattr(view, method), "is_idempotent", False)
 
 
 def test_the_names_are_consistent(schema: Any) -> None:

@@ -1,157 +1,19 @@
-"""Every endpoint for every role, in the own scope and another: what is answered follows from the policy."""
+"""What the endpoints of people answer, and what that costs. Who may ask: test_permission_matrix."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from django.test import Client
-from django.urls import URLPattern, URLResolver, get_resolver
 
-from accounts import policy, selectors
 from accounts.models import Constituency, User
-from accounts.policy import Action
 from accounts.rules import Role
 from core import clock
-from core.api.views import Nowhere
 from tests.api.conftest import API, SignIn, living_in
 from tests.factories import UserFactory
 
 pytestmark = pytest.mark.django_db
-ROOT = Path(__file__).resolve().parents[2]
-METHODS = ("get", "post", "put", "patch", "delete")
-
-
-def walk(patterns: Any, before: str = "") -> Iterator[tuple[str, Any]]:
-    for pattern in patterns:
-        address = before + str(pattern.pattern)
-        if isinstance(pattern, URLResolver):
-            yield from walk(pattern.url_patterns, address)
-        elif isinstance(pattern, URLPattern):
-            yield address, getattr(pattern.callback, "view_class", pattern.callback)
-
-
-def endpoints() -> dict[tuple[str, str], Any]:
-    """(method, address) of everything under /api/v1/."""
-    found = {}
-    for address, view in walk(get_resolver().url_patterns):
-        if address.startswith("api/") and view is not Nowhere:
-            for method in METHODS:
-                if hasattr(view, method):
-                    found[method, address.removeprefix("api/v1/")] = view
-    return found
-
-
-# What each does to a person; None: to nobody.
-ABOUT: dict[tuple[str, str], Action | None] = {
-    ("get", "me/"): None,
-    ("get", "users/"): None,
-    ("get", "roles/"): None,
-    ("get", "regions/"): None,
-    ("get", "users/<uuid:user_id>/"): Action.SEE_PERSON,
-    ("post", "users/<uuid:user_id>/role/"): Action.CHANGE_ROLE,
-    ("post", "users/<uuid:user_id>/suspend/"): Action.SUSPEND,
-    ("post", "users/<uuid:user_id>/lift/"): Action.SUSPEND,
-    ("post", "users/<uuid:user_id>/unlock/"): Action.UNLOCK,
-    ("get", "schema/"): None,
-    ("get", "docs/"): None,
-}
-PUBLIC = {"schema/", "docs/"}
-# Endpoints of other apps, by the beginning of their address: the file of tests that asks each of them as every role.
-ELSEWHERE: dict[str, str] = {"campaigns/": "tests/delivery/test_campaign_api.py"}
-
-
-def test_no_endpoint_is_left_out() -> None:
-    rest = {key for key in endpoints() if not key[1].startswith(tuple(ELSEWHERE))}
-    assert rest == set(ABOUT)
-    for tests in ELSEWHERE.values():
-        assert (ROOT / tests).exists()
-
-
-def test_every_post_is_done_once_for_its_key() -> None:
-    for (method, address), view in endpoints().items():
-        if method == "post":
-            assert getattr(view.post, "is_idempotent", False), address
-
-
-def a_target(address: str, place: str, role: str) -> User:
-    now = clock.now()
-    state: dict[str, Any] = {}
-    if address.endswith("lift/"):
-        state = {"is_suspended": True, "suspended_at": now, "suspension_reason": "fraud"}
-    if address.endswith("unlock/"):
-        state = {"locked_until": now + timedelta(minutes=15)}
-    return living_in(place, role, **state)
-
-
-def body(address: str, target: User) -> dict[str, str] | None:
-    if address.endswith("unlock/"):
-        return None
-    if address.endswith("role/"):
-        constituency: Any = target.constituency
-        if target.role == Role.REGIONAL_STAFF:  # another place: every manager of theirs may do that
-            next_door = {"BNT": "EJS", "TMW": "TMC"}[constituency.code]
-            return {"reason": "moved", "role": target.role, "constituency": next_door}
-        to = Role.CONSTITUENCY_STAFF if target.role == Role.EXTENSION_OFFICER else Role.EXTENSION_OFFICER
-        return {"reason": "moved", "role": to.lower(), "constituency": constituency.code}
-    return {"reason": "fraud"}
-
-
-def expected(actor: User, action: Action, target: User) -> tuple[int, ...]:
-    if not selectors.may(actor, Action.SEE_PERSON, target):
-        return (404,)
-    if not selectors.may(actor, action, target):
-        return (403,)
-    return (200, 201)
-
-
-@pytest.mark.parametrize(("method", "address"), ABOUT)
-@pytest.mark.parametrize("role", Role)
-def test_every_role_is_answered_as_the_policy_says(sign_in: SignIn, role: Role, method: str, address: str) -> None:
-    actor = living_in("BNT", role)
-    client = sign_in(actor)
-    action = ABOUT[method, address]
-    if action is None:
-        assert client.get(f"{API}/{address}").status_code == 200
-        return
-    for place in ("BNT", "TMW"):
-        for other in (Role.CONSTITUENCY_STAFF, Role.REGIONAL_STAFF, Role.EXTENSION_OFFICER, Role.SUPER_ADMIN):
-            target = a_target(address, place, other)
-            if other == Role.SUPER_ADMIN and address.endswith("role/"):
-                sent: Any = {"reason": "x", "role": "AUDITOR"}
-            else:
-                sent = body(address, target)
-            path = f"{API}/{address.replace('<uuid:user_id>', str(target.pk))}"
-            extra: Any = {"data": sent, "content_type": "application/json"} if method == "post" else {}
-            answer = getattr(client, method)(path, **extra)
-            assert answer.status_code in expected(actor, action, target), (place, other, answer.content)
-
-
-@pytest.mark.parametrize(("method", "address"), ABOUT)
-def test_a_stranger_is_answered_by_none_but_the_description(client: Client, method: str, address: str) -> None:
-    path = f"{API}/{address.replace('<uuid:user_id>', str(UserFactory.create().pk))}"
-    answer = getattr(client, method)(path)
-    if address in PUBLIC:
-        assert answer.status_code == 200
-    else:
-        assert answer.status_code == 401
-        assert answer["WWW-Authenticate"] == "Session"
-        assert answer.json()["code"] == "not_authenticated"
-
-
-@pytest.mark.parametrize("address", [address for method, address in ABOUT if method == "post"])
-def test_a_change_without_the_csrf_token_is_refused(sign_in: SignIn, head: User, address: str) -> None:
-    target = a_target(address, "BNT", Role.FARMER)
-    client = sign_in(head, enforce_csrf_checks=True)
-    path = f"{API}/{address.replace('<uuid:user_id>', str(target.pk))}"
-    answer = client.post(path, {"reason": "fraud"}, "application/json")
-    assert answer.status_code == 403
-    assert "CSRF" in answer.json()["detail"]
-    target.refresh_from_db()
-    assert target.token_version == 0
 
 
 def test_i_see_who_i_am(sign_in: SignIn, head: User) -> None:
@@ -237,11 +99,6 @@ def test_roles_and_regions_are_all_there(sign_in: SignIn) -> None:
     regions = client.get(f"{API}/regions/").json()
     assert len(regions) == 16
     assert sum(len(region["constituencies"]) for region in regions) == Constituency.objects.count()
-
-
-def test_the_policy_is_asked_about_people_by_every_such_action() -> None:
-    asked = {action for action in ABOUT.values() if action}
-    assert all(policy.RULES[action].about == policy.About.PERSON for action in asked)
 
 
 def test_what_was_searched_for_is_not_logged(sign_in: SignIn, head: User, caplog: pytest.LogCaptureFixture) -> None:

@@ -14,7 +14,7 @@ from django.test import Client, RequestFactory
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from accounts.api import views
+from accounts.api import mine
 from accounts.models import User
 from accounts.services import people
 from core import errors
@@ -93,7 +93,7 @@ def test_the_errors_of_django_are_problems(
     def refuse(*_: Any) -> HttpResponse:
         raise error("a secret of the inside")
 
-    monkeypatch.setattr(views.Me, "get", refuse)
+    monkeypatch.setattr(mine.Me, "get", refuse)
     told = problem(client_of_head.get(f"{API}/me/"), status, code)
     assert "secret" not in told["detail"]
 

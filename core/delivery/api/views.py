@@ -14,6 +14,7 @@ from rest_framework.response import Response
 
 from core.api.idempotency import idempotent
 from core.api.views import Endpoint
+from core.base.registries import SEND_BULK_SMS
 from core.delivery import campaign_life
 from core.delivery.api import serializers as forms
 from core.delivery.campaign_progress import Standing, progress
@@ -47,6 +48,7 @@ def sent(form: type[forms.Plain], request: Request) -> dict[str, Any]:
 
 
 class Campaigns(Endpoint, CampaignList):
+    access = {"get": SEND_BULK_SMS, "post": SEND_BULK_SMS}
     serializer_class = forms.CampaignInfo
     ordering = ("-created_at", "-id")
 
@@ -69,6 +71,8 @@ class Campaigns(Endpoint, CampaignList):
 
 
 class Plan(Endpoint):
+    access = {"post": SEND_BULK_SMS}
+
     @extend_schema(operation_id="campaigns_plan", request=forms.Asked, responses=forms.PlanInfo)
     @idempotent
     def post(self, request: Request) -> Response:
@@ -80,6 +84,8 @@ class Plan(Endpoint):
 
 
 class OneCampaign(Endpoint):
+    access = {"get": SEND_BULK_SMS}
+
     @extend_schema(operation_id="campaigns_retrieve", responses=forms.CampaignInfo)
     def get(self, request: Request, campaign_id: uuid.UUID) -> Response:
         """One campaign."""
@@ -87,6 +93,8 @@ class OneCampaign(Endpoint):
 
 
 class Progress(Endpoint):
+    access = {"get": SEND_BULK_SMS}
+
     @extend_schema(operation_id="campaigns_progress", responses=forms.ProgressInfo)
     def get(self, request: Request, campaign_id: uuid.UUID) -> Response:
         """How it stands now, cheap enough to be asked every second or two."""
@@ -96,6 +104,7 @@ class Progress(Endpoint):
 
 
 class Recipients(Endpoint, RecipientList):
+    access = {"get": SEND_BULK_SMS}
     serializer_class = forms.RecipientInfo
     ordering = ("id",)
 
@@ -126,6 +135,8 @@ def decided(
 
 
 class Approve(Endpoint):
+    access = {"post": SEND_BULK_SMS}
+
     @extend_schema(operation_id="campaigns_approve", request=forms.Decision, responses=forms.CampaignInfo)
     @idempotent
     def post(self, request: Request, campaign_id: uuid.UUID) -> Response:
@@ -134,6 +145,8 @@ class Approve(Endpoint):
 
 
 class Start(Endpoint):
+    access = {"post": SEND_BULK_SMS}
+
     @extend_schema(operation_id="campaigns_start", request=forms.Decision, responses=forms.CampaignInfo)
     @idempotent
     def post(self, request: Request, campaign_id: uuid.UUID) -> Response:
@@ -142,6 +155,8 @@ class Start(Endpoint):
 
 
 class Pause(Endpoint):
+    access = {"post": SEND_BULK_SMS}
+
     @extend_schema(operation_id="campaigns_pause", request=forms.Stop, responses=forms.CampaignInfo)
     @idempotent
     def post(self, request: Request, campaign_id: uuid.UUID) -> Response:
@@ -150,6 +165,8 @@ class Pause(Endpoint):
 
 
 class Resume(Endpoint):
+    access = {"post": SEND_BULK_SMS}
+
     @extend_schema(operation_id="campaigns_resume", request=forms.GoOn, responses=forms.CampaignInfo)
     @idempotent
     def post(self, request: Request, campaign_id: uuid.UUID) -> Response:
@@ -158,6 +175,8 @@ class Resume(Endpoint):
 
 
 class Cancel(Endpoint):
+    access = {"post": SEND_BULK_SMS}
+
     @extend_schema(operation_id="campaigns_cancel", request=forms.Stop, responses=forms.CampaignInfo)
     @idempotent
     def post(self, request: Request, campaign_id: uuid.UUID) -> Response:
@@ -166,6 +185,8 @@ class Cancel(Endpoint):
 
 
 class Unreached(Endpoint):
+    access = {"get": SEND_BULK_SMS, "post": SEND_BULK_SMS}
+
     @extend_schema(operation_id="campaigns_unreached", responses=forms.UnreachedInfo)
     def get(self, request: Request, campaign_id: uuid.UUID) -> Response:
         """Whom a retry would be for. Nobody who has its text, or may have it, is among them."""

@@ -13,14 +13,14 @@ from rest_framework.response import Response
 
 from accounts import selectors
 from accounts.api import serializers as forms
-from accounts.models import Region, User
+from accounts.api.asking import me, origin, sent
+from accounts.models import Region, StaffPermission, User
+from accounts.policy import Action
 from accounts.rules import Role
-from accounts.services import people
-from accounts.services.trail import Origin
-from accounts.visits import visit
+from accounts.services import people, sign_in
 from core import clock
 from core.api.idempotency import idempotent
-from core.api.views import Endpoint
+from core.api.views import Access, Endpoint
 from core.errors import NotFound
 
 if TYPE_CHECKING:
@@ -29,32 +29,8 @@ else:
     ListBase = generics.ListAPIView
 
 
-def me(request: Request) -> User:
-    user = request.user
-    assert isinstance(user, User)  # noqa: S101 - the permission classes let nobody else in
-    return user
-
-
-def sent(form: type[forms.Plain], request: Request) -> dict[str, Any]:
-    filled = form(data=request.data)
-    filled.is_valid(raise_exception=True)
-    values: dict[str, Any] = filled.validated_data
-    return values
-
-
-def origin(request: Request) -> Origin:
-    return visit(request._request).origin
-
-
-class Me(Endpoint):
-    @extend_schema(operation_id="me", responses=forms.Me)
-    def get(self, request: Request) -> Response:
-        """Who I am, where I work, and what I was granted."""
-        user = User.objects.select_related("region", "constituency").get(pk=me(request).pk)
-        return Response(forms.Me(user).data)
-
-
 class People(Endpoint, ListBase):
+    access = {"get": Action.SEE_PERSON, "post": Action.CREATE_PERSON}
     serializer_class = forms.PersonRow
     ordering = ("username",)
 
@@ -63,7 +39,7 @@ class People(Endpoint, ListBase):
         found = selectors.people(
             role=wanted.get("role", ""), region=wanted.get("region", ""), search=wanted.get("search", "")
         )
-        return selectors.in_scope(me(self.request), found)
+        return selectors.in_scope(me(self.request), found).only(*forms.PersonRow.COLUMNS)
 
     @extend_schema(
         operation_id="users_list",
@@ -76,6 +52,13 @@ class People(Endpoint, ListBase):
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """The people in my scope, by username. Phone numbers are masked."""
         return super().get(request, *args, **kwargs)
+
+    @extend_schema(operation_id="users_create", request=forms.NewPerson, responses={201: forms.Person})
+    @idempotent
+    def post(self, request: Request) -> Response:
+        """Create a person of a role that I manage. They get a link to choose their password."""
+        user = people.create_person(actor=me(request), now=clock.now(), **sent(forms.NewPerson, request))
+        return Response(shown(request, user.pk).data, status=201)
 
 
 def visible(request: Request, user_id: uuid.UUID) -> User:
@@ -91,6 +74,8 @@ def shown(request: Request, user_id: uuid.UUID) -> Response:
 
 
 class OnePerson(Endpoint):
+    access = {"get": Action.SEE_PERSON}
+
     @extend_schema(operation_id="users_retrieve", responses=forms.Person)
     def get(self, request: Request, user_id: uuid.UUID) -> Response:
         """One person in my scope."""
@@ -98,6 +83,8 @@ class OnePerson(Endpoint):
 
 
 class ChangeRole(Endpoint):
+    access = {"post": Action.CHANGE_ROLE}
+
     @extend_schema(operation_id="users_change_role", request=forms.NewRole, responses={201: forms.RoleChangeInfo})
     @idempotent
     def post(self, request: Request, user_id: uuid.UUID) -> Response:
@@ -107,6 +94,8 @@ class ChangeRole(Endpoint):
 
 
 class Suspend(Endpoint):
+    access = {"post": Action.SUSPEND}
+
     @extend_schema(operation_id="users_suspend", request=forms.Suspension, responses=forms.Person)
     @idempotent
     def post(self, request: Request, user_id: uuid.UUID) -> Response:
@@ -117,6 +106,8 @@ class Suspend(Endpoint):
 
 
 class LiftSuspension(Endpoint):
+    access = {"post": Action.SUSPEND}
+
     @extend_schema(operation_id="users_lift_suspension", request=forms.Reason, responses=forms.Person)
     @idempotent
     def post(self, request: Request, user_id: uuid.UUID) -> Response:
@@ -127,6 +118,8 @@ class LiftSuspension(Endpoint):
 
 
 class Unlock(Endpoint):
+    access = {"post": Action.UNLOCK}
+
     @extend_schema(operation_id="users_unlock", request=None, responses=forms.Person)
     @idempotent
     def post(self, request: Request, user_id: uuid.UUID) -> Response:
@@ -135,7 +128,65 @@ class Unlock(Endpoint):
         return shown(request, user_id)
 
 
+class SignOut(Endpoint):
+    access = {"post": Action.FORCE_SIGN_OUT}
+
+    @extend_schema(operation_id="users_sign_out", request=forms.Reason, responses=forms.Person)
+    @idempotent
+    def post(self, request: Request, user_id: uuid.UUID) -> Response:
+        """End all sessions of a person, who may sign in again."""
+        given = sent(forms.Reason, request)
+        people.force_sign_out(actor=me(request), user_id=user_id, now=clock.now(), origin=origin(request), **given)
+        return shown(request, user_id)
+
+
+class ResetMfa(Endpoint):
+    access = {"post": Action.RESET_MFA}
+
+    @extend_schema(operation_id="users_reset_mfa", request=forms.Reason, responses=forms.Person)
+    @idempotent
+    def post(self, request: Request, user_id: uuid.UUID) -> Response:
+        """Take the second factors, recovery codes and trusted devices of a person away, who has lost them."""
+        given = sent(forms.Reason, request)
+        sign_in.reset_mfa(actor=me(request), user_id=user_id, now=clock.now(), origin=origin(request), **given)
+        return shown(request, user_id)
+
+
+class Grants(Endpoint):
+    access = {"get": Action.SEE_PERSON, "post": Action.GRANT}
+
+    @extend_schema(operation_id="users_grants", responses=forms.GrantInfo(many=True))
+    def get(self, request: Request, user_id: uuid.UUID) -> Response:
+        """The codes that a person of the staff was granted."""
+        return Response(forms.GrantInfo(visible(request, user_id).staff_permissions.order_by("code"), many=True).data)
+
+    @extend_schema(
+        operation_id="users_grant",
+        request=forms.NewGrant,
+        responses={200: forms.GrantInfo, 201: forms.GrantInfo},
+    )
+    @idempotent
+    def post(self, request: Request, user_id: uuid.UUID) -> Response:
+        """Grant a code to a person of the staff; 200 when it was granted already."""
+        given = sent(forms.NewGrant, request)
+        is_new = people.grant(actor=me(request), user_id=user_id, now=clock.now(), **given)
+        row = StaffPermission.objects.get(user=user_id, code=given["code"])
+        return Response(forms.GrantInfo(row).data, status=201 if is_new else 200)
+
+
+class OneGrant(Endpoint):
+    access = {"delete": Action.GRANT}
+
+    @extend_schema(operation_id="users_revoke", responses={204: None})
+    def delete(self, request: Request, user_id: uuid.UUID, code: str) -> Response:
+        """Take a granted code back; safe to repeat."""
+        people.revoke(actor=me(request), user_id=user_id, code=code, now=clock.now())
+        return Response(status=204)
+
+
 class Roles(Endpoint):
+    access = {"get": Access.SIGNED_IN}
+
     @extend_schema(operation_id="roles_list", responses=forms.RoleInfo(many=True))
     def get(self, request: Request) -> Response:  # noqa: ARG002 - the signature of REST framework
         """The fifteen roles."""
@@ -143,6 +194,8 @@ class Roles(Endpoint):
 
 
 class Regions(Endpoint):
+    access = {"get": Access.SIGNED_IN}
+
     @extend_schema(operation_id="regions_list", responses=forms.RegionInfo(many=True))
     def get(self, request: Request) -> Response:  # noqa: ARG002 - the signature of REST framework
         """The sixteen regions with their constituencies."""
