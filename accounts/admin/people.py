@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from allauth.account.decorators import secure_admin_login
 from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
-from django.http import HttpRequest
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
 from django.views.generic import RedirectView
 
+from accounts import selectors, visits
+from accounts.admin.asking import for_each, may_somewhere, me, page
 from accounts.models import Constituency, District, Region, User
+from accounts.policy import Action
 from accounts.rules import Role
+from accounts.services import people
 from core import clock, phones
 
 if TYPE_CHECKING:  # the stubs are generic, Django's classes are not
@@ -34,6 +40,7 @@ admin.site.password_change = RedirectView.as_view(  # type: ignore[method-assign
 )
 
 PLACE = ("role", "region", "district", "constituency")
+MOST = 100  # people of one action; the list shows no more on a page
 FIELDS = ("username", "phone", "email", "first_name", "last_name", "preferred_contact_method", "language")
 
 
@@ -85,6 +92,10 @@ class PersonForm(ChangeForm):
         return set(self.errors)
 
 
+class ReasonForm(forms.Form):
+    reason = forms.CharField(max_length=500, help_text="why; it is kept with your name")
+
+
 @admin.register(User)
 class PersonAdmin(PersonBase):
     add_form = NewPersonForm
@@ -92,7 +103,10 @@ class PersonAdmin(PersonBase):
     list_display = ("username", "get_full_name", "masked_phone", "role", "region", "constituency", "is_active")
     list_filter = ("role", "is_active", "is_suspended", "region")
     list_select_related = ("region", "constituency")
-    search_fields = ("username", "first_name", "last_name", "phone", "email")
+    search_fields = ("username",)  # there is a search; what it means, get_search_results says
+    search_help_text = "the beginning of a username, a name or a phone number, or a whole e-mail address"
+    show_full_result_count = False
+    actions = ("suspend", "lift_suspension", "unlock", "sign_out")
     autocomplete_fields = ("region", "district", "constituency")
     filter_horizontal = ()
     readonly_fields = (
@@ -123,13 +137,67 @@ class PersonAdmin(PersonBase):
     def get_readonly_fields(self, _request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
         return (*self.readonly_fields, *(PLACE if obj else ()))
 
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return may_somewhere(request, Action.SUSPEND)
+
+    def has_view_permission(self, request: HttpRequest, _obj: User | None = None) -> bool:
+        return may_somewhere(request, Action.SUSPEND)
+
     def has_delete_permission(self, _request: HttpRequest, _obj: User | None = None) -> bool:
         return False  # people are suspended, never deleted (domain.md 1.2)
+
+    def get_search_results(
+        self, _request: HttpRequest, queryset: QuerySet[User], search_term: str
+    ) -> tuple[QuerySet[User], bool]:
+        """By what has an index, as the API's list: a million people are not read one by one."""
+        term = search_term.strip()
+        return (queryset.filter(selectors.begins_with(term) | selectors.has_email(term)) if term else queryset), False
 
     def save_model(self, request: HttpRequest, obj: User, form: forms.ModelForm[User], change: bool) -> None:
         if not change:
             obj.activated_at = clock.now()
+        if "email" in form.changed_data:
+            obj.email_verified = False
+        if "phone" in form.changed_data:
+            obj.phone_verified = False
         super().save_model(request, obj, form, change)
+
+    # --- what is done to people, each through its service, with a reason ---------------------------------------------
+
+    @admin.action(description="Suspend")
+    def suspend(self, request: HttpRequest, chosen: QuerySet[User]) -> HttpResponse | None:
+        return self._ask(request, chosen, "suspend", "Suspend", people.suspend)
+
+    @admin.action(description="Lift the suspension")
+    def lift_suspension(self, request: HttpRequest, chosen: QuerySet[User]) -> HttpResponse | None:
+        return self._ask(request, chosen, "lift_suspension", "Lift the suspension", people.lift_suspension)
+
+    @admin.action(description="Unlock after failed sign-ins")
+    def unlock(self, request: HttpRequest, chosen: QuerySet[User]) -> None:
+        user, now = me(request), clock.now()
+        rows = list(chosen[:MOST])
+        for_each(request, rows, lambda one: people.unlock(actor=user, user_id=one.pk, now=now), "Unlocked")
+
+    @admin.action(description="Sign out everywhere")
+    def sign_out(self, request: HttpRequest, chosen: QuerySet[User]) -> HttpResponse | None:
+        return self._ask(request, chosen, "sign_out", "Sign out everywhere", people.force_sign_out)
+
+    def _ask(
+        self, request: HttpRequest, chosen: QuerySet[User], action: str, title: str, do: Callable[..., object]
+    ) -> HttpResponse | None:
+        """Ask for the reason, then do it to each."""
+        rows = list(chosen[:MOST])
+        form = ReasonForm(request.POST if "confirmed" in request.POST else None)
+        if not form.is_valid():
+            return page(self, request, title, form, rows=rows, action=action)
+        about: dict[str, Any] = {
+            "actor": me(request),
+            "reason": form.cleaned_data["reason"],
+            "now": clock.now(),
+            "origin": visits.visit(request).origin,
+        }
+        for_each(request, rows, lambda one: do(user_id=one.pk, **about), f"Done ({title.lower()})")
+        return None
 
     @admin.display(description="phone")
     def masked_phone(self, user: User) -> str:

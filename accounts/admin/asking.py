@@ -1,0 +1,76 @@
+"""What the admin pages share: who asks, and a page that asks for what a service needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+
+from accounts import policy
+from accounts.models import User
+from accounts.policy import Action
+from accounts.rules import Role
+from core.errors import DomainError
+
+if TYPE_CHECKING:
+    AnyAdmin = admin.ModelAdmin[Any]
+else:
+    AnyAdmin = admin.ModelAdmin
+
+
+def me(request: HttpRequest) -> User:
+    user = request.user
+    assert isinstance(user, User)  # noqa: S101 - the admin site lets nobody else in
+    return user
+
+
+def may_somewhere(request: HttpRequest, action: Action) -> bool:
+    """Whether the role of who asks may do this to anybody at all; to whom, the service says."""
+    user = request.user
+    return isinstance(user, User) and user.is_active and Role(user.role) in policy.RULES[action].roles
+
+
+class ReadOnly(AnyAdmin):
+    """Rows that are written elsewhere and never changed, for those who may `action`."""
+
+    action: Action
+    show_full_result_count = False
+    list_per_page = 50
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return may_somewhere(request, self.action)
+
+    def has_view_permission(self, request: HttpRequest, _obj: object = None) -> bool:
+        return may_somewhere(request, self.action)
+
+    def has_add_permission(self, _request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, _request: HttpRequest, _obj: object = None) -> bool:
+        return False
+
+    def has_delete_permission(self, _request: HttpRequest, _obj: object = None) -> bool:
+        return False
+
+
+def page(model_admin: AnyAdmin, request: HttpRequest, title: str, form: forms.Form, **more: object) -> HttpResponse:
+    """A page that asks: a form, and for whom."""
+    context = {**model_admin.admin_site.each_context(request), "opts": model_admin.opts, "title": title, "form": form}
+    return TemplateResponse(request, "admin/accounts/ask.html", {**context, **more})
+
+
+def for_each(request: HttpRequest, rows: list[Any], do: Callable[[Any], object], done: str) -> None:
+    """Do it to each row, and say what was done and what was refused, with its reason."""
+    count = 0
+    for row in rows:
+        try:
+            do(row)
+            count += 1
+        except DomainError as refused:
+            messages.error(request, f"{row}: {refused}")
+    if count:
+        messages.success(request, f"{done}: {count}.")
