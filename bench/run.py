@@ -38,6 +38,8 @@ PARTS = {
     "receipts": "sending",
     "segments": "sending",
     "audit": "audit",
+    "sign_in": "accounts",
+    "people": "accounts",
 }
 GROUPS = {
     group: [part for part, module in PARTS.items() if module in modules]
@@ -45,7 +47,7 @@ GROUPS = {
         "way": {"way"},
         "ledger": {"publish", "throughput", "idle", "recovery", "scale"},
         "sending": {"sending"},
-        "accounts": {"audit"},
+        "accounts": {"accounts", "audit"},
     }.items()
 }
 

@@ -99,11 +99,11 @@ def prepare(base: Path, *, long: bool) -> System:
     return System(base, postgres, server, long, http, smtp)
 
 
-def sql(statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+def sql(statement: str, *parameters: Any, **named: Any) -> list[tuple[Any, ...]]:
     from django.db import connection
 
     with connection.cursor() as cursor:
-        cursor.execute(statement, parameters or None)
+        cursor.execute(statement, named or parameters or None)
         return list(cursor.fetchall()) if cursor.description else []
 
 
