@@ -22,6 +22,12 @@ OPEN = frozenset({
     "account_login",
     "account_logout",
     "opt_out",
+    "register",
+    "password_reset",
+    "password_reset_code",
+    "new_password",
+    "confirm_email",
+    "accept_invitation",
 })  # fmt: skip
 API = "/api/"  # answers by itself, to sessions and tokens alike: accounts.api.permissions
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from django.urls import include, path, re_path
-from django.views.generic import RedirectView
 
-from accounts import views
+from accounts import links, pages, views
 
 OPEN = (  # of allauth's own; whatever a newer allauth adds stays closed
     "login/",
@@ -23,7 +22,15 @@ OPEN = (  # of allauth's own; whatever a newer allauth adds stays closed
 )
 
 urlpatterns = [
-    path("", RedirectView.as_view(pattern_name="home")),
+    path("", pages.overview, name="account"),
+    path("register/", pages.register, name="register"),
+    path("password/reset/", pages.ask_for_reset, name="password_reset"),
+    path("password/reset/code/", pages.reset_by_code, name="password_reset_code"),
+    path(links.NEW_PASSWORD, pages.new_password, name="new_password"),
+    path(links.VERIFY_EMAIL, pages.confirm_email, name="confirm_email"),
+    path(links.INVITATION, pages.accept_invitation, name="accept_invitation"),
+    path("phone/verify/", pages.verify_phone, name="verify_phone"),
+    path("email/verify/", pages.verify_email, name="verify_email"),
     path("2fa/trust/", views.trust_device, name="trust_device"),
     path("2fa/totp/activate/", views.ActivateApp.as_view(), name="mfa_activate_totp"),
     path("2fa/totp/deactivate/", views.DeactivateApp.as_view(), name="mfa_deactivate_totp"),

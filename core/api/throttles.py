@@ -55,6 +55,12 @@ def hidden(name: object) -> str:
     return salted_hmac("core.api.throttles", text, algorithm="sha256").hexdigest()[:32]
 
 
+def is_within(scope: str, name: str) -> bool:
+    """Count one more for this name, and say whether it is within the limit of this minute: settings.API_LIMITS."""
+    limit: int = settings.API_LIMITS[scope]
+    return counts.count(f"api-limit:{scope}:{name}:{int(time.time() // MINUTE)}") <= limit
+
+
 class PerMinute(BaseThrottle):
     """`scope` names the limit in settings.API_LIMITS; a request without a name to count under is not counted here."""
 
@@ -67,9 +73,7 @@ class PerMinute(BaseThrottle):
         name = self.name(request)
         if not name:
             return True
-        minute = int(time.time() // MINUTE)
-        limit: int = settings.API_LIMITS[self.scope]
-        return counts.count(f"api-limit:{self.scope}:{name}:{minute}") <= limit
+        return is_within(self.scope, name)
 
     def wait(self) -> float:
         return MINUTE - time.time() % MINUTE
@@ -117,10 +121,10 @@ class AccountLimit(PerMinute):
 
     def name(self, request: Request) -> str:
         sent = request.data if isinstance(request.data, dict) else {}
-        return next((hidden(_one_form(str(sent[name]))) for name in self.NAMES if sent.get(name)), "")
+        return next((hidden(one_form(str(sent[name]))) for name in self.NAMES if sent.get(name)), "")
 
 
-def _one_form(text: str) -> str:
+def one_form(text: str) -> str:
     """A phone number counts as one however it is written, and an address in any case."""
     try:
         return phones.normalise(text)

@@ -76,8 +76,7 @@ class Postman:
         self.secrets: list[str] = list(PASSWORDS)
         self.tables: dict[str, str] = {}
 
-    def delivers(self, to: str) -> str:
-        """The secret of the last message to this address."""
+    def goes_round(self) -> None:
         for run in TaskRun.objects.filter(state="pending", task__startswith="accounts.tasks."):
             work_off(str(run.pk))
         number = len(self.tables)
@@ -85,6 +84,10 @@ class Postman:
         for message in OutboundMessage.objects.filter(status="queued").order_by("created_at"):
             dispatch.deliver(message.pk)
         self.tables[f"tables {number}, sent"] = every_table()
+
+    def delivers(self, to: str) -> str:
+        """The secret of the last message to this address."""
+        self.goes_round()
         texts = [str(each["text"]) for each in self.inbox.messages(limit=100) if to in each["to"]]  # the newest first
         secret = next(found[0] for text in texts if (found := SECRET.search(text)))
         secret = secret.removesuffix("/").rpartition("/")[2]
