@@ -185,6 +185,14 @@ class Action(StrEnum):
     READ_PAYOUT_REPORT = "payouts.read_report"
     RUN_REPORTS = "reports.run"
     READ_FARM_REPORT = "farms.read_report"
+    SEE_APPLICATIONS = "applications.see"
+    ENTER_APPLICATION = "applications.enter"
+    SEE_FARM = "farms.see"
+    KEEP_FARM = "farms.keep"
+    MANAGE_FARM = "farms.manage"
+    RECORD_PRODUCTION = "farms.record_production"
+    CLOSE_ALERT = "farms.close_alert"
+    INSPECT_MORTALITY = "farms.inspect_mortality"
 
 
 class About(StrEnum):
@@ -258,6 +266,7 @@ _EVERY_ADMIN = _admins(*_ADMINISTERED)
 _EVERY_STAFF = _staff(*_ADMINISTERED)
 _EVERYBODY = frozenset(Role)
 _READ_PRODUCTION = frozenset({*_EVERY_ADMIN, *roles_of(Level.FIELD, Level.END_USER), Role.AUDITOR})
+_REVIEW_APPLICATIONS = frozenset({*_EVERY_ADMIN, Role.CONSTITUENCY_STAFF, Role.EXTENSION_OFFICER})
 
 RULES: Mapping[Action, Rule] = {
     Action.NOTE_AT_CONSTITUENCY: Rule(frozenset({*roles_of(Level.CONSTITUENCY), Role.EXTENSION_OFFICER}), About.PLACE),
@@ -297,6 +306,20 @@ RULES: Mapping[Action, Rule] = {
     Action.READ_PAYOUT_REPORT: Rule(_OWNER | {Role.FINANCE_OFFICER, Role.AUDITOR}),
     Action.RUN_REPORTS: Rule(_EVERY_ADMIN, About.PLACE, Code.RUN_REPORTS, _EVERY_STAFF),
     Action.READ_FARM_REPORT: Rule(_READ_PRODUCTION, About.FARM, Code.RUN_REPORTS, _EVERY_STAFF),
+    # of an application and what leads to a farm: who decides or notes on any level, and the auditor
+    Action.SEE_APPLICATIONS: Rule(
+        _REVIEW_APPLICATIONS | {Role.AUDITOR}, About.PLACE, Code.APPROVE_APPLICATIONS, _staff(Level.REGIONAL)
+    ),
+    Action.ENTER_APPLICATION: Rule(_REVIEW_APPLICATIONS, About.PLACE),
+    Action.SEE_FARM: Rule(
+        _READ_PRODUCTION | set(roles_of(Level.SPECIALIST)), About.FARM, Code.RUN_REPORTS, _EVERY_STAFF
+    ),
+    # its places, equipment, measures and documents, and whether it works at present
+    Action.KEEP_FARM: Rule(_EVERY_ADMIN | {Role.EXTENSION_OFFICER, Role.FARMER}, About.FARM),
+    Action.MANAGE_FARM: Rule(_EVERY_ADMIN, About.FARM),  # suspend, reinstate, name its officers
+    Action.RECORD_PRODUCTION: Rule(frozenset(roles_of(Level.FIELD, Level.END_USER)), About.FARM),
+    Action.CLOSE_ALERT: Rule(_EVERY_ADMIN | set(roles_of(Level.FIELD)), About.FARM),
+    Action.INSPECT_MORTALITY: Rule(frozenset({Role.VETERINARY_OFFICER}), About.FARM),
 }
 
 

@@ -11,7 +11,8 @@ from typing import Any, Generic, TypeVar
 from core.base.models import Setting
 from core.errors import InvalidInput
 
-T = TypeVar("T", int, Decimal, time, str)
+MOST_DAYS = 10  # of a list
+T = TypeVar("T", int, Decimal, time, str, tuple[int, ...])
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,27 @@ class Choice(Figure[str]):
         return value
 
 
+@dataclass(frozen=True)
+class DayList(Figure[tuple[int, ...]]):
+    """Numbers of days, each once, the largest first; `minimum` and `maximum` are those of one of them."""
+
+    form = "a list of 1 to 10 different whole numbers, each"
+
+    def parse(self, value: object) -> tuple[int, ...]:
+        whole = isinstance(value, list) and all(isinstance(day, int) and not isinstance(day, bool) for day in value)
+        days = sorted(value, reverse=True) if whole and isinstance(value, list) else []
+        fit = [day for day in days if self.minimum[0] <= day <= self.maximum[0]]
+        if not 1 <= len(days) <= MOST_DAYS or len(set(fit)) != len(days):
+            raise InvalidInput(
+                f"The setting {self.key} must be {self.form} from {self.minimum[0]} to {self.maximum[0]} ({self.unit})."
+                f" Set it again, for example to {self.show(self.default)}."
+            )
+        return tuple(days)
+
+    def show(self, value: tuple[int, ...]) -> list[int]:
+        return list(value)
+
+
 def _window(key: str, default: time, description: str) -> TimeOfDay:
     return TimeOfDay(f"messages.{key}", default, "Accra time", time(0), time(23, 59), description)
 
@@ -176,6 +198,22 @@ LOCKOUT_FAILURES = Whole(
 )
 LOCKOUT_MINUTES = Whole("auth.lockout_minutes", 15, "minutes", 1, 1_440, "so long is an account locked")
 
+APPLICATIONS_PER_IP = Whole(
+    "applications.per_ip_per_day", 30, "applications", 1, 10_000, "no more are taken from one address in a day"
+)
+SLA_CONSTITUENCY = Whole("review.sla_days_constituency", 7, "days", 1, 365, "a review at this level is to be done in")
+SLA_REGIONAL = Whole("review.sla_days_regional", 5, "days", 1, 365, "a review at this level is to be done in")
+SLA_NATIONAL = Whole("review.sla_days_national", 3, "days", 1, 365, "a review at this level is to be done in")
+SLA_NOTICE_DAYS = Whole("review.sla_notice_days", 2, "days", 1, 30, "reviewers are reminded so long before it is due")
+STALE_DAYS = Whole("review.stale_days", 7, "days", 1, 365, "what has not moved for longer is told one level up")
+CHANGES_DAYS = Whole("review.changes_days", 14, "days", 1, 365, "who is asked for changes has so long")
+ENROLLMENT_DAYS = DayList(
+    "reminder.enrollment_days", (7, 3, 1), "days", (1,), (60,), "farmers are reminded so long before a batch closes"
+)
+MORTALITY_DAILY = Whole("push.mortality_daily_pct", 5, "%", 1, 100, "more deaths of a flock in a day are told")
+MORTALITY_DAILY_CRITICAL = Whole("push.mortality_daily_critical_pct", 10, "%", 1, 100, "more are told as critical")
+MORTALITY_WEEKLY = Whole("push.mortality_weekly_pct", 10, "%", 1, 100, "more deaths in seven days are told as critical")
+
 FIGURES: dict[str, Figure[Any]] = {
     figure.key: figure
     for figure in (
@@ -185,9 +223,15 @@ FIGURES: dict[str, Figure[Any]] = {
         *(SMS_PARTS_PER_SECOND, SMS_GHS_PER_PART, SMS_DAILY_BUDGET),
         *(LOCKOUT_FAILURES, LOCKOUT_MINUTES),
         *(CAMPAIGN_APPROVAL_RECIPIENTS, CAMPAIGN_APPROVAL_GHS, CAMPAIGN_MAX_RECIPIENTS),
+        *(APPLICATIONS_PER_IP, SLA_CONSTITUENCY, SLA_REGIONAL, SLA_NATIONAL, SLA_NOTICE_DAYS, STALE_DAYS, CHANGES_DAYS),
+        *(ENROLLMENT_DAYS, MORTALITY_DAILY, MORTALITY_DAILY_CRITICAL, MORTALITY_WEEKLY),
     )
 }
-PAIRS = ((WINDOW_START, WINDOW_END), (BULK_WINDOW_START, BULK_WINDOW_END))  # the first lies before the second
+PAIRS: tuple[tuple[Figure[Any], Figure[Any]], ...] = (  # the first lies before the second
+    (WINDOW_START, WINDOW_END),
+    (BULK_WINDOW_START, BULK_WINDOW_END),
+    (MORTALITY_DAILY, MORTALITY_DAILY_CRITICAL),
+)
 
 
 def read(*figures: Figure[Any]) -> list[Any]:

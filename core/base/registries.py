@@ -50,9 +50,12 @@ class Notice:
 
 @dataclass(frozen=True)
 class NoticeType:
-    """`build` gets the context, reads the rows it names, and raises a DomainError when one of them is not there."""
+    """`build` gets the context, reads the rows it names, and raises a DomainError when one of them is not there.
 
-    audience: str
+    `audience` is a name in `audiences`, or says whom the notice goes to from the same context.
+    """
+
+    audience: str | Callable[[Mapping[str, Any]], Sequence[Recipient]]
     build: Callable[[Mapping[str, Any]], Notice]
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +56,7 @@ def send(notification_type: object, context: object, *, otherwise_once_per: str)
         raise InvalidInput("The context of a notice must be a dictionary of ids, such as {'task_id': '...'}.")
     kind = notice_types.get(notification_type) or NoticeType(PLATFORM, lambda given: _generic(notification_type, given))
     notice = kind.build(context)
-    people = audiences[kind.audience]() if kind.audience in audiences else []
+    people = _people(kind, context)
     if not people:
         raise NobodyToTell("There is nobody to tell: create an active SUPER_ADMIN or NATIONAL_ADMIN account.")
     once_per = notice.once_per or _day(context) or otherwise_once_per
@@ -87,6 +87,12 @@ def send(notification_type: object, context: object, *, otherwise_once_per: str)
         no_contact += not written
         messages += written
     return Told(len(people), no_contact, tuple(message.pk for message in messages))
+
+
+def _people(kind: NoticeType, context: Mapping[str, Any]) -> Sequence[Recipient]:
+    if not isinstance(kind.audience, str):
+        return kind.audience(context)
+    return audiences[kind.audience]() if kind.audience in audiences else []
 
 
 def _write(notice: Notice, person: Recipient, key: str, template: str) -> list[OutboundMessage]:

@@ -63,6 +63,18 @@ MATRIX: dict[str, tuple[set[str], str, set[str]]] = {
     "payouts.read_report": ({"SUPER_ADMIN", "FINANCE_OFFICER", "AUDITOR"}, "", set()),
     "reports.run": (ADMINS, "run_reports", STAFF),
     "farms.read_report": (ADMINS | FIELD | {"AUDITOR", "FARMER"}, "run_reports", STAFF),
+    "applications.see": (
+        ADMINS | {"AUDITOR", "CONSTITUENCY_STAFF", "EXTENSION_OFFICER"},
+        "approve_applications",
+        {"REGIONAL_STAFF"},
+    ),
+    "applications.enter": (ADMINS | {"CONSTITUENCY_STAFF", "EXTENSION_OFFICER"}, "", set()),
+    "farms.see": (ADMINS | FIELD | SPECIALISTS | {"FARMER"}, "run_reports", STAFF),
+    "farms.keep": (ADMINS | {"EXTENSION_OFFICER", "FARMER"}, "", set()),
+    "farms.manage": (ADMINS, "", set()),
+    "farms.record_production": (FIELD | {"FARMER"}, "", set()),
+    "farms.close_alert": (ADMINS | FIELD, "", set()),
+    "farms.inspect_mortality": ({"VETERINARY_OFFICER"}, "", set()),
 }
 MANAGED = {
     "SUPER_ADMIN": set(Role.values) - {"SUPER_ADMIN"},

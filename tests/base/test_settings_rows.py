@@ -36,6 +36,16 @@ def test_without_a_row_the_defaults_of_the_specification_hold() -> None:
         "health.beat_silence_min": 10,
         "health.disk_free_pct": 10,
         "health.sms_balance_ghs": "50.00",
+        "push.mortality_daily_pct": 5,
+        "push.mortality_daily_critical_pct": 10,
+        "push.mortality_weekly_pct": 10,
+        "review.sla_days_constituency": 7,
+        "review.sla_days_regional": 5,
+        "review.sla_days_national": 3,
+        "review.sla_notice_days": 2,
+        "review.stale_days": 7,
+        "review.changes_days": 14,
+        "reminder.enrollment_days": [7, 3, 1],
     }
     assert of_the_specification.items() <= found.items()
     assert figures.read(*figures.FIGURES.values()) == [figure.default for figure in figures.FIGURES.values()]
@@ -59,6 +69,7 @@ def test_many_figures_cost_one_query() -> None:
         ("messages.window_end", "21:30", time(21, 30)),
         ("sms.ghs_per_part", "0.0275", Decimal("0.0275")),
         ("sms.ghs_per_part", 0.04, Decimal("0.0400")),
+        ("reminder.enrollment_days", [1, 14, 5], (14, 5, 1)),
     ],
 )
 def test_a_change_is_in_force_and_on_record(key: str, value: object, read: object) -> None:
@@ -70,6 +81,7 @@ def test_a_change_is_in_force_and_on_record(key: str, value: object, read: objec
     figure = figures.FIGURES[key]
     assert (row.action, row.subject_id, row.reason) == ("setting.change", key, "agreed on Monday")
     assert (row.before, row.after) == (figure.show(figure.default), figure.show(read))
+    assert figures.FIGURES[key].parse(row.after) == read
 
 
 def test_a_change_to_what_holds_already_writes_nothing() -> None:
@@ -98,6 +110,14 @@ BAD: list[tuple[str, Any]] = [
     ("messages.window_start", "25:00"),
     ("messages.window_start", "07:00+02:00"),
     ("messages.window_start", 7),
+    ("reminder.enrollment_days", []),
+    ("reminder.enrollment_days", [0]),
+    ("reminder.enrollment_days", [61]),
+    ("reminder.enrollment_days", [7, 7]),
+    ("reminder.enrollment_days", [True]),
+    ("reminder.enrollment_days", [1.5]),
+    ("reminder.enrollment_days", list(range(1, 12))),
+    ("reminder.enrollment_days", "7"),
 ]
 
 
