@@ -346,6 +346,11 @@ def allows(person: Person, action: Action, subject: Subject = None, sees_farm: S
     return subject is None or _inside(person, subject)
 
 
+def is_open(person: Person, action: Action) -> bool:
+    """Whether the person may do it to anything at all; to what, `allows` says. For lists, which ask for the area."""
+    return person.able and _open_to(RULES[action], person)
+
+
 def _open_to(rule: Rule, person: Person) -> bool:
     return person.role in rule.roles or (
         rule.code is not None and person.role in rule.with_code and rule.code in person.grants

@@ -65,8 +65,26 @@ def constituency(code: str) -> Constituency:
 
 def platform_admins() -> list[Recipient]:
     """Whom platform-wide notices go to: every active SUPER_ADMIN and NATIONAL_ADMIN (domain.md 2.4)."""
-    found = _active().filter(role__in=[Role.SUPER_ADMIN, Role.NATIONAL_ADMIN]).order_by("pk")
-    return [Recipient(user.pk, user.email, user.phone) for user in found]
+    return recipients(Q(role__in=[Role.SUPER_ADMIN, Role.NATIONAL_ADMIN]))
+
+
+def admins_for(place: Place) -> list[Recipient]:
+    """Whom a matter of one farm or application goes to: the active admins of the lowest level whose scope contains the
+    place and that has any (domain.md 2.4).
+    """
+    for role, home in (
+        (Role.CONSTITUENCY_ADMIN, Q(constituency=place.constituency_id)),
+        (Role.REGIONAL_ADMIN, Q(region=place.region_id)),
+        (Role.NATIONAL_ADMIN, Q()),
+    ):
+        if found := recipients(Q(role=role) & home):
+            return found
+    return recipients(Q(role=Role.SUPER_ADMIN))
+
+
+def recipients(condition: Q) -> list[Recipient]:
+    """The active people of whom this is true, as those who are told something."""
+    return [Recipient(user.pk, user.email, user.phone) for user in _active().filter(condition).order_by("pk")]
 
 
 def users_by_level(_hour: Hour) -> dict[str, Any]:

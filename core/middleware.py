@@ -10,7 +10,9 @@ from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 from django_structlog.middlewares import RequestMiddleware
 
-_TOKENS = re.compile(r"^(/m/|/hooks/[^/]+/receipts/|/accounts/(?:password/new|email/verify|invitation)/).+", re.DOTALL)
+_TOKENS = re.compile(
+    r"^(/m/|/hooks/[^/]+/receipts/|/accounts/(?:password/new|email/verify|invitation)/|/farms/invitation/).+", re.DOTALL
+)
 
 
 class RequestLog(RequestMiddleware):

@@ -330,6 +330,7 @@ STORAGES = {
         else "whitenoise.storage.CompressedManifestStaticFilesStorage"
     },
 }
+MEDIA_ROOT = env.text("MEDIA_ROOT") or str(BASE_DIR / "var" / "files")  # private: no address leads there
 WHITENOISE_USE_FINDERS = DEVELOPMENT
 if DEVELOPMENT:  # nothing is collected there, and whitenoise need not say so
     warnings.filterwarnings("ignore", message="No directory at", category=UserWarning)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from bisect import bisect_left, bisect_right
 from calendar import monthrange
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
+from itertools import accumulate
 from typing import TypeVar
 
 from django.db import models
@@ -762,25 +764,63 @@ class Finding:
     threshold: int
 
 
-def push_alerts(
-    *, died: int, birds: int, died_in_week: int, birds_in_week: int, limits: Thresholds
-) -> Sequence[Finding]:
-    """`birds`: at the start of the day; `birds_in_week`: at the start of the seven days, or those that came in them."""
-    found = []
-    if 100 * died > limits.daily * birds:
-        critical = 100 * died > limits.daily_critical * birds
-        found.append(
-            Finding(
-                AlertKind.MORTALITY_DAILY,
-                Severity.CRITICAL if critical else Severity.WARNING,
-                percent(died, birds) or Decimal(0),
-                limits.daily_critical if critical else limits.daily,
-            )
+class History:
+    """Losses of a flock from some day on, and from them how it stood on each later day.
+
+    `left`: birds that are not accounted for by any record; they were there on every day.
+    """
+
+    def __init__(self, birds: Birds, left: int, days: Iterable[Day]) -> None:
+        known = sorted(days, key=lambda day: day.day)
+        self._birds = birds
+        self._days = [day.day for day in known]
+        self._died = [0, *accumulate(day.died for day in known)]
+        self._removed = [0, *accumulate(day.removed for day in known)]
+        self._at_first = left + self._removed[-1]
+
+    def at_start_of(self, day: date) -> int:
+        return self._at_first - self._removed[bisect_left(self._days, day)]
+
+    def exposure(self, day: date) -> Exposure:
+        here, after, first = bisect_left(self._days, day), bisect_right(self._days, day), day - WEEK
+        came_in_week = self._birds.arrived_on > first
+        return Exposure(
+            died=self._died[after] - self._died[here],
+            birds=self.at_start_of(day),
+            died_in_week=self._died[after] - self._died[bisect_left(self._days, first)],
+            birds_in_week=self._birds.initial if came_in_week else self.at_start_of(first),
         )
-    if 100 * died_in_week > limits.weekly * birds_in_week:
-        value = percent(died_in_week, birds_in_week) or Decimal(0)
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """Deaths of a day and of the seven days ending on it, and of how many birds: at the start of the day; at the start
+    of the seven days, or those that came in them.
+    """
+
+    died: int
+    birds: int
+    died_in_week: int
+    birds_in_week: int
+
+
+def push_alerts(seen: Exposure, limits: Thresholds) -> list[Finding]:
+    """What is to be told of a day."""
+    found = []
+    if 100 * seen.died > limits.daily * seen.birds:
+        critical = 100 * seen.died > limits.daily_critical * seen.birds
+        severity, threshold = (
+            (Severity.CRITICAL, limits.daily_critical) if critical else (Severity.WARNING, limits.daily)
+        )
+        found.append(Finding(AlertKind.MORTALITY_DAILY, severity, _share(seen.died, seen.birds), threshold))
+    if 100 * seen.died_in_week > limits.weekly * seen.birds_in_week:
+        value = _share(seen.died_in_week, seen.birds_in_week)
         found.append(Finding(AlertKind.MORTALITY_WEEKLY, Severity.CRITICAL, value, limits.weekly))
     return found
+
+
+def _share(died: int, birds: int) -> Decimal:
+    return percent(died, birds) or Decimal(0)
 
 
 def needs_inspection(*, died: int, signs_of_disease: bool) -> bool:

@@ -47,6 +47,9 @@ class Farm(Row):
     is_government = models.BooleanField(default=False)
     biosecurity_score = models.DecimalField(max_digits=5, decimal_places=2, default=0, editable=False)
     readiness_score = models.DecimalField(max_digits=5, decimal_places=2, default=0, editable=False)
+    score_version = models.PositiveSmallIntegerField(
+        default=0, editable=False, help_text="of the formula of these scores; 0: not scored yet"
+    )
 
     class Meta:
         constraints = [

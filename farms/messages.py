@@ -1,0 +1,180 @@
+"""The words of what farms tells applicants, farmers and officers. `{note}` is empty or begins with a blank."""
+
+from __future__ import annotations
+
+from core.delivery.rules import Purpose
+from core.delivery.wording import Template
+from farms.rules import ReviewLevel
+
+NAME, APPLICATION, ENROLLMENT, BATCH = "Ama Mensah", "APP-2026-00001", "PROG-2026-00001", "LAY-2026-1"
+NOTE = " Congratulations! Your farm has been approved."
+REASON = "the photo of your Ghana Card cannot be read"
+APPLIED = "You get this e-mail because you applied to join the YEA poultry programme."
+ENROLLED = "You get this e-mail because your farm applied to a batch of the YEA poultry programme."
+STAGES = {
+    ReviewLevel.CONSTITUENCY: "the constituency review",
+    ReviewLevel.REGIONAL: "the regional review",
+    ReviewLevel.NATIONAL: "the national review",
+}
+
+
+def _application(name: str, title: str, text: str, sms: str, *, secret: bool = False, **examples: str) -> Template:
+    return Template(
+        key=f"farms.application_{name}",
+        purpose=Purpose.SERVICE,
+        examples={"name": NAME, "number": APPLICATION, "note": NOTE, **examples},
+        title=title,
+        text=f"Dear {{name}},\n\n{text}{{note}}\n\nYEA Poultry",
+        sms=f"YEA Poultry: {sms}{{note}}",
+        secret=secret,
+        why=APPLIED,
+    )
+
+
+def _enrollment(name: str, title: str, text: str, sms: str, **examples: str) -> Template:
+    return Template(
+        key=f"farms.enrollment_{name}",
+        purpose=Purpose.SERVICE,
+        examples={"name": NAME, "number": ENROLLMENT, "batch": "Layers 2026", "code": BATCH, "note": NOTE, **examples},
+        title=title,
+        text=f"Dear {{name}},\n\n{text}{{note}}\n\nYEA Poultry",
+        sms=f"YEA Poultry: {sms}{{note}}",
+        why=ENROLLED,
+    )
+
+
+STAGE = STAGES[ReviewLevel.REGIONAL]
+DEADLINE = "Tue 30 Jun 2026"
+TEMPLATES = (
+    _application(
+        "submitted",
+        "We have received your application",
+        "we have received your application to join the YEA poultry programme. Its number is {number}. We will write to"
+        " you at each step.",
+        "we have received your application {number}. We will text you at each step.",
+    ),
+    _application(
+        "in_review",
+        "Your application is in review",
+        "your application {number} is now in {stage}.",
+        "your application {number} is now in {stage}.",
+        stage=STAGE,
+    ),
+    _application(
+        "changes_requested",
+        "Your application needs changes",
+        "your application {number} needs changes. What to change: {reason}. Please send it again by {deadline}.",
+        "application {number} needs changes by {deadline}: {reason}.",
+        reason=REASON,
+        deadline=DEADLINE,
+    ),
+    _application(
+        "resubmitted",
+        "We have received your changes",
+        "we have received your changes to the application {number}. It is in {stage} again.",
+        "we have received your changes. Application {number} is in {stage} again.",
+        stage=STAGE,
+    ),
+    _application(
+        "rejected",
+        "Your application was not accepted",
+        "your application {number} was not accepted. The reason: {reason}. You may apply again.",
+        "application {number} was not accepted. Reason: {reason}.",
+        reason=REASON,
+    ),
+    _application(
+        "approved",
+        "Your application is approved: open your account",
+        "your application {number} is approved. Open your account and your farm on this page by {until}:\n\n{link}\n\n"
+        "The link is for you alone: do not pass it on.",
+        "application {number} is approved. Open your account by {until}: {link}",
+        secret=True,
+        until="30 Jul 2026",
+        link="https://pms.example/farms/invitation/Jx3hVbq0/",
+    ),
+    _application(
+        "approved_before",
+        "Your application is approved",
+        "your application {number} is approved.",
+        "application {number} is approved.",
+    ),
+    _application(
+        "account_created",
+        "Your farm is registered",
+        "your farm is registered under the number {farm} (application {number}).",
+        "your farm is registered (application {number}). Its number: {farm}.",
+        farm="YEA-AA-TMW-0001",
+    ),
+    _enrollment(
+        "submitted",
+        "We have received your enrolment",
+        "we have received the application of your farm to the batch {batch} ({code}). Its number is {number}.",
+        "we have received your application {number} to batch {code}.",
+    ),
+    _enrollment(
+        "in_review",
+        "Your enrolment is in review",
+        "your application {number} to the batch {batch} ({code}) is now in {stage}.",
+        "application {number} to batch {code} is now in {stage}.",
+        stage=STAGE,
+    ),
+    _enrollment(
+        "changes_requested",
+        "Your enrolment needs changes",
+        "your application {number} to the batch {batch} ({code}) needs changes. What to change: {reason}. Please send"
+        " it again by {deadline}.",
+        "application {number} to batch {code} needs changes by {deadline}: {reason}.",
+        reason=REASON,
+        deadline=DEADLINE,
+    ),
+    _enrollment(
+        "resubmitted",
+        "We have received your changes",
+        "we have received your changes to the application {number} to the batch {batch} ({code}). It is in {stage}"
+        " again.",
+        "we have received your changes. Application {number} to batch {code} is in {stage} again.",
+        stage=STAGE,
+    ),
+    _enrollment(
+        "rejected",
+        "Your enrolment was not accepted",
+        "your application {number} to the batch {batch} ({code}) was not accepted. The reason: {reason}.",
+        "application {number} to batch {code} was not accepted. Reason: {reason}.",
+        reason=REASON,
+    ),
+    _enrollment(
+        "approved",
+        "A place is reserved for your farm",
+        "a place in the batch {batch} ({code}) is reserved for your farm (application {number}). We will tell you when"
+        " the support is handed over.",
+        "a place in batch {code} is reserved for your farm (application {number}).",
+    ),
+    _enrollment(
+        "enrolled",
+        "Your farm is enrolled",
+        "your farm is enrolled in the batch {batch} ({code}), application {number}. The support has been handed over.",
+        "your farm is enrolled in batch {code} ({number}). The support has been handed over.",
+    ),
+    _enrollment(
+        "withdrawn",
+        "Your enrolment is withdrawn",
+        "your application {number} to the batch {batch} ({code}) is withdrawn, as you asked.",
+        "application {number} to batch {code} is withdrawn, as you asked.",
+    ),
+)
+
+
+def high_mortality(
+    *, farm: str, flock: int, day: str, value: str, threshold: str, weekly: bool, critical: bool
+) -> tuple[str, str]:
+    """Title and text of what farmer and officers are told of too many deaths."""
+    period = "in the seven days to" if weekly else "on"
+    do = (
+        "What to do: keep visitors away, separate sick birds, and call the veterinary officer today."
+        if critical
+        else "What to do: look at feed, water and heat, separate sick birds; call the veterinary officer if it lasts."
+    )
+    what = (
+        f"{value} % of the birds of flock {flock} of the farm {farm} died {period} {day}. Above {threshold} % is told."
+    )
+    return f"Many deaths: flock {flock} of {farm}, {value} %", f"{what}\n{do}"

@@ -1,0 +1,293 @@
+"""Reading farms: who sees what, what is to be reviewed, how a farm produces, and who is told."""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.db.models import Count, DurationField, ExpressionWrapper, F, Q, QuerySet, Sum, Value
+from django.db.models.functions import Coalesce, ExtractDay, Greatest, Least
+
+from accounts import policy
+from accounts import selectors as people
+from accounts.models import User
+from accounts.policy import Action, Person
+from accounts.rules import Code, Role
+from core.base.registries import NATION, Hour, Place, Recipient
+from farms import rules
+from farms.models import (
+    Alert,
+    Batch,
+    BatchEnrollment,
+    DailyProduction,
+    Farm,
+    FarmApplication,
+    FarmAssignment,
+    Flock,
+    ReviewItem,
+)
+from farms.rules import BatchStatus, FarmStatus, FlockStatus, Production, ReviewLevel, ReviewStatus
+
+# --- who sees and does what ----------------------------------------------------------------------------------------
+
+DECIDES = {
+    ReviewLevel.CONSTITUENCY: Action.DECIDE_AT_CONSTITUENCY,
+    ReviewLevel.REGIONAL: Action.DECIDE_AT_REGION,
+    ReviewLevel.NATIONAL: Action.DECIDE_AT_NATION,
+}
+
+
+def subject(farm: Farm) -> policy.Farm:
+    """The farm as the policy sees it."""
+    return policy.Farm(farm.pk, farm.place)
+
+
+def is_of(user_id: uuid.UUID, farm_id: uuid.UUID) -> bool:
+    """Whether the farm is the person's own, or one that the person looks after (accounts.registries.farms_seen)."""
+    return Farm.objects.filter(_theirs(user_id), pk=farm_id).exists()
+
+
+def farmers_of(who: Person) -> Q:
+    """The farmers of an officer's farms (accounts.registries.people_seen)."""
+    if who.role not in (Role.EXTENSION_OFFICER, Role.YEA_OFFICIAL):
+        return Q(pk__in=[])
+    return Q(pk__in=Farm.objects.filter(_theirs(who.id)).values("user"))
+
+
+def _theirs(user_id: uuid.UUID) -> Q:
+    assigned = FarmAssignment.objects.filter(officer=user_id).values("farm")
+    return Q(user=user_id) | Q(extension_officer=user_id) | Q(pk__in=assigned)
+
+
+def farms_in_scope(user: User) -> QuerySet[Farm]:
+    """The farms that this user may see: the same answer as `may(user, Action.SEE_FARM, …)` for each."""
+    who = people.person(user)
+    if not policy.is_open(who, Action.SEE_FARM):
+        return Farm.objects.none()
+    if who.role in policy.FARM_BOUND:
+        return Farm.objects.filter(_theirs(who.id))
+    around = policy.area(who)
+    return Farm.objects.none() if around is None else Farm.objects.filter(_inside(around, "constituency__region"))
+
+
+def applications_in_scope(user: User) -> QuerySet[FarmApplication]:
+    """The applications that this user may see, as `may(user, Action.SEE_APPLICATIONS, …)` says of each."""
+    around = _review_area(user)
+    return (
+        FarmApplication.objects.none() if around is None else FarmApplication.objects.filter(_inside(around, "region"))
+    )
+
+
+def enrollments_in_scope(user: User) -> QuerySet[BatchEnrollment]:
+    """The enrolments of farms whose applications this user may see, and a farmer's own."""
+    around = _review_area(user)
+    if around is None:
+        return BatchEnrollment.objects.filter(farm__user=user)
+    return BatchEnrollment.objects.filter(_inside(around, "farm__constituency__region", "farm__constituency"))
+
+
+def _review_area(user: User) -> Place | None:
+    who = people.person(user)
+    return policy.area(who) if policy.is_open(who, Action.SEE_APPLICATIONS) else None
+
+
+def _inside(around: Place, region: str, constituency: str = "constituency") -> Q:
+    if around == NATION:
+        return Q()
+    if around.constituency_id:
+        return Q(**{constituency: around.constituency_id})
+    return Q(**{region: around.region_id})
+
+
+# --- what is to be reviewed ----------------------------------------------------------------------------------------
+
+
+def applications_to_review(user: User, level: ReviewLevel, *, now: datetime) -> QuerySet[ReviewItem]:
+    """The open reviews of applications at a level in the user's area, the most urgent first. `priority` are the points
+    of domain.md 4.2.3 with those for waiting.
+    """
+    waiting = ExtractDay(ExpressionWrapper(Value(now) - F("application__submitted_at"), output_field=DurationField()))
+    points = F("application__priority_score") + Greatest(0, Least(waiting, rules.MOST_WAITING_POINTS))
+    return (
+        _open_at(level)
+        .filter(application__in=applications_in_scope(user))
+        .select_related("application__constituency", "application__region", "claimed_by")
+        .annotate(priority=points)
+        .order_by("-priority", "entered_at", "pk")
+    )
+
+
+def enrollments_to_review(user: User, level: ReviewLevel) -> QuerySet[ReviewItem]:
+    """The open reviews of enrolments at a level in the user's area, the highest score first."""
+    return (
+        _open_at(level)
+        .filter(enrollment__in=enrollments_in_scope(user))
+        .select_related("enrollment__farm__constituency", "enrollment__batch", "claimed_by")
+        .order_by("-enrollment__eligibility_score", "entered_at", "pk")
+    )
+
+
+def _open_at(level: ReviewLevel) -> QuerySet[ReviewItem]:
+    return ReviewItem.objects.filter(level=level).exclude(status=ReviewStatus.COMPLETED)
+
+
+# --- who is told ---------------------------------------------------------------------------------------------------
+
+
+def reviewers(level: ReviewLevel, place: Place) -> list[Recipient]:
+    """The active people who decide at this level in this place."""
+    if level == ReviewLevel.CONSTITUENCY:
+        who = Q(role=Role.CONSTITUENCY_ADMIN, constituency=place.constituency_id)
+    elif level == ReviewLevel.REGIONAL:
+        granted = Q(role=Role.REGIONAL_STAFF, staff_permissions__code=Code.APPROVE_APPLICATIONS)
+        who = (Q(role=Role.REGIONAL_ADMIN) | granted) & Q(region=place.region_id)
+    else:
+        who = Q(role=Role.NATIONAL_ADMIN)
+    return people.recipients(Q(pk__in=User.objects.filter(who).values("pk")))
+
+
+def told_of_review(item: ReviewItem) -> list[Recipient]:
+    """Who is told that a review is due: who claimed it, else all reviewers of level and scope (domain.md 5.4)."""
+    if item.claimed_by_id and (claimed := people.recipients(Q(pk=item.claimed_by_id))):
+        return claimed
+    return reviewers(ReviewLevel(item.level), place_of(item))
+
+
+def place_of(item: ReviewItem) -> Place:
+    """Where the subject of a review lies."""
+    if item.application:
+        return item.application.place
+    assert item.enrollment  # noqa: S101 - the database keeps exactly one subject
+    return item.enrollment.farm.place
+
+
+def told_of_alert(alert: Alert) -> list[Recipient]:
+    """Farmer, extension officer, veterinary officers of the constituency, its admin or the next above (5.7)."""
+    farm = alert.farm
+    around = farm.place
+    local = Q(pk__in=[pk for pk in (farm.user_id, farm.extension_officer_id) if pk])
+    vets = Q(role=Role.VETERINARY_OFFICER) & (
+        Q(constituency=around.constituency_id) | Q(constituency__isnull=True, region=around.region_id)
+    )
+    told = {one.user_id: one for one in [*people.recipients(local | vets), *people.admins_for(around)]}
+    return list(told.values())
+
+
+# --- batches -------------------------------------------------------------------------------------------------------
+
+
+def accepting(*, today: date) -> QuerySet[Batch]:
+    """The batches that take applications today (domain.md 4.2.4)."""
+    return Batch.objects.filter(
+        Q(slots_filled__lt=F("total_slots")) | Q(allow_overbooking=True),
+        status=BatchStatus.LIVE,
+        application_deadline__gte=today,
+    )
+
+
+# --- production ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FlockFigures:
+    """A flock in a period; the last three are figures of its whole life up to the period's end."""
+
+    flock: Flock
+    period: Production
+    hen_housed: Decimal | None
+    cumulative_mortality_pct: Decimal | None
+    survival_pct: Decimal | None
+
+
+@dataclass(frozen=True)
+class FarmFigures:
+    """A farm in a period. `days_reported` are days with a record, `days_active` those with an active flock."""
+
+    flocks: tuple[FlockFigures, ...]
+    total: Production
+    birds: int
+    utilisation_pct: Decimal | None
+    days_reported: int
+    days_active: int
+
+    @property
+    def compliance_pct(self) -> Decimal | None:
+        return rules.percent(self.days_reported, self.days_active)
+
+
+def production_figures(farm: Farm, *, first: date, last: date) -> FarmFigures:
+    """The figures of domain.md 5.5 for a farm from one day to another, both included, in two queries."""
+    flocks = list(farm.flocks.filter(arrival_date__lte=last).order_by("flock_number"))
+    days = days_of([flock.pk for flock in flocks], last=last)
+    figures = tuple(_flock_figures(flock, days[flock.pk], first, last) for flock in flocks)
+    reported = {day.day for flock in flocks for day in days[flock.pk] if day.day >= first}
+    active = {
+        first + timedelta(days=number)
+        for number in range((last - first).days + 1)
+        if any(_is_there(flock, first + timedelta(days=number)) for flock in flocks)
+    }
+    total = sum((one.period for one in figures), Production())
+    birds = sum(flock.current_count for flock in flocks)
+    return FarmFigures(
+        figures, total, birds, rules.percent(birds, farm.total_bird_capacity), len(reported & active), len(active)
+    )
+
+
+def days_of(flock_ids: Sequence[uuid.UUID], *, last: date) -> dict[uuid.UUID, list[rules.Day]]:
+    """What was recorded of these flocks up to a day."""
+    found: dict[uuid.UUID, list[rules.Day]] = defaultdict(list)
+    rows = DailyProduction.objects.filter(flock__in=flock_ids, production_date__lte=last).values_list(
+        *("flock_id", "production_date", "eggs_collected", "good_eggs", "birds_died", "birds_sold", "birds_culled"),
+        "feed_consumed_kg",
+    )
+    for flock_id, *values in rows:
+        found[flock_id].append(rules.Day(*values))
+    return found
+
+
+def _flock_figures(flock: Flock, days: Sequence[rules.Day], first: date, last: date) -> FlockFigures:
+    birds = as_birds(flock)
+    deaths = sum(day.died for day in days)
+    period = rules.production(birds, days, first=first, last=last)
+    return FlockFigures(
+        flock=flock,
+        period=period,
+        hen_housed=rules.rounded(Decimal(period.eggs) / flock.initial_count),
+        cumulative_mortality_pct=rules.percent(deaths, flock.initial_count),
+        survival_pct=rules.percent(period.birds_at_end, flock.initial_count),
+    )
+
+
+def as_birds(flock: Flock) -> rules.Birds:
+    return rules.Birds(
+        rules.FlockType(flock.flock_type),
+        flock.arrival_date,
+        flock.age_at_arrival_weeks,
+        flock.initial_count,
+        flock.ended_on,
+    )
+
+
+def _is_there(flock: Flock, day: date) -> bool:
+    return flock.arrival_date <= day and (flock.ended_on is None or day <= flock.ended_on)
+
+
+# --- the hourly figures of the system ------------------------------------------------------------------------------
+
+
+def farms_by_status(_hour: Hour) -> dict[str, Any]:
+    """Farms by status, every status named (domain.md 7.2)."""
+    counts = dict(Farm.objects.values_list("farm_status").annotate(count=Count("pk")).order_by())
+    return {"farms_by_status": {status.value: counts.get(status.value, 0) for status in FarmStatus}}
+
+
+def active_flocks(_hour: Hour) -> dict[str, Any]:
+    """Active flocks and their birds."""
+    return Flock.objects.filter(status=FlockStatus.ACTIVE).aggregate(
+        flocks=Count("pk"), birds=Coalesce(Sum("current_count"), 0)
+    )
