@@ -39,5 +39,8 @@ SCHEDULE: dict[str, Entry] = {
     # at night: what is past its retention
     "cleanup-old-notifications": Entry("core.tasks.cleanup_old_notifications", "0 2 * * 0"),
     "prune-finished-runs": Entry("core.tasks.prune_finished_runs", "20 2 * * *"),
+    # at night, before people start: the farms
+    "calculate-farm-scores": Entry("farms.tasks.calculate_farm_scores", "0 3 * * *"),
+    "sync-farmer-locations": Entry("farms.tasks.sync_farmer_locations", "30 3 * * *"),
 }
 app.conf.beat_schedule = {name: entry.for_beat() for name, entry in SCHEDULE.items()}

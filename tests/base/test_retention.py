@@ -52,6 +52,19 @@ STAYS = {
     "accounts_user": "people are never deleted (domain.md 1.2)",
     "accounts_user_groups": "as people",
     "accounts_user_user_permissions": "as people",
+    "farms_farmapplication": "business rows are never deleted (domain.md 1.2)",
+    "farms_reviewitem": "at most three a subject",
+    "farms_farminvitation": "a few an application",
+    "farms_farm": "as applications",
+    "farms_farmassignment": "one row an assignment that is in force",
+    "farms_farmlocation": "a few a farm",
+    "farms_infrastructure": "a few a farm",
+    "farms_biosecurity": "one row a farm",
+    "farms_farmdocument": "a few a farm",
+    "farms_batch": "a few a year",
+    "farms_batch_eligible_constituencies": "as batches",
+    "farms_batchenrollment": "as applications",
+    "farms_flock": "as applications",
 }
 
 

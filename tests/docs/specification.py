@@ -17,8 +17,7 @@ TASKS_NOT_YET = {
         "generate_production_report",
     )),
     *(f"farms.tasks.{name}" for name in (
-        "send_enrollment_reminders", "notify_application_status_change", "notify_batch_enrollment_status",
-        "check_pending_applications", "sync_farmer_locations", "calculate_farm_scores", "generate_farm_activity_report",
+        "send_enrollment_reminders", "check_pending_applications", "generate_farm_activity_report",
     )),
     *(f"sales_revenue.tasks.{name}" for name in (
         "check_expired_activations", "send_expiration_warnings", "calculate_daily_platform_revenue",

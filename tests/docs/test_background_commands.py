@@ -19,8 +19,12 @@ from typing import Any
 import pytest
 from django_celery_beat.models import PeriodicTask
 
+from accounts.rules import Role
 from core.tasks import prune_finished_runs
+from farms.models import FarmInvitation
 from tests.docs.specification import ROOT, commands, snippet
+from tests.factories import UserFactory
+from tests.farms.journey import apply
 from tests.sandbox.process import Sandbox, free_port
 from tests.system.product import Process, database_url, wait_until, worker
 
@@ -83,6 +87,22 @@ def test_the_calls_of_the_page_arrive_and_their_results_are_told(
     asked.get(timeout=20)
     exec(snippet("View Task Results").replace("task-id", asked.id), {})
     assert capsys.readouterr().out == "SUCCESS\n{'status': 'ok', 'runs': 0, 'occurrences': 0}\n"
+
+
+def test_an_applicant_reads_of_the_approval(sandbox: Sandbox, a_worker: Process) -> None:
+    admin = UserFactory.create(role=Role.CONSTITUENCY_ADMIN)
+    application = apply("independent", phone_verified=True, constituency=admin.constituency)
+    exec(snippet("Notifying Application Status"), {"application": application})
+
+    def told() -> list[str]:
+        texts = [message["text"] for message in sandbox.messages(kind="sms")]
+        return [text for text in texts if text.endswith("Congratulations! Your farm has been approved.")]
+
+    wait_until(told, 20, "the text of the page")
+    wait_until(lambda: FarmInvitation.objects.get().status == "sent", 20, "the link")
+    assert f"application {application.application_number} is approved" in told()[0]
+    links = [message for message in sandbox.messages(kind="sms") if "/farms/invitation/" in message["text"]]
+    assert len(links) <= 1, "the link goes out once"
 
 
 def test_the_migrations_of_beat_can_be_run() -> None:

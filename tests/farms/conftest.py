@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from celery import shared_task
+from celery import current_app, shared_task
 from django.conf import LazySettings
 from django.db import connection
 from django.utils import timezone
@@ -22,11 +22,21 @@ from tests.factories import UserFactory
 
 WELCOME = "accounts.tasks.send_welcome_notification"
 
-if not is_known(WELCOME):
 
-    @shared_task(base=LedgerTask, name=WELCOME)
-    def welcome(user_id: str) -> dict[str, str]:
-        return {"status": "ok", "user": str(User.objects.get(pk=uuid.UUID(user_id)).pk)}
+def _welcome(user_id: str) -> dict[str, str]:
+    return {"status": "ok", "user": str(User.objects.get(pk=uuid.UUID(user_id)).pk)}
+
+
+@pytest.fixture(autouse=True)
+def welcome() -> Iterator[None]:
+    """The task that welcomes a new farmer is there, also while accounts does not bring it."""
+    if is_known(WELCOME):
+        yield
+        return
+    made = shared_task(base=LedgerTask, name=WELCOME)(_welcome)
+    assert made.name == WELCOME
+    yield
+    current_app.tasks.unregister(WELCOME)
 
 
 @pytest.fixture(autouse=True)

@@ -258,7 +258,7 @@ def test_the_last_slot_goes_to_one_of_fifty() -> None:
             except Conflict as error:
                 refused.append(str(error))
 
-    with meanwhile(*[lambda part=rivals[n::10]: attempt(part) for n in range(10)], seconds=60):  # type: ignore[misc]
+    with meanwhile(*[lambda part=rivals[n::10]: attempt(part) for n in range(10)], seconds=60):
         pass
     assert len(refused) == 49
     assert set(refused) == {"This batch is full: every slot is taken."}

@@ -189,6 +189,6 @@ def test_every_status_has_its_text() -> None:
     for status in EnrollmentStatus:
         if status not in ("draft", "eligibility_check") and rules.level_of(status) is None:
             assert f"farms.enrollment_{status.value}" in keys
-    for status in rules.ApplicationStatus:
-        if rules.level_of(status.value) is None:
-            assert f"farms.application_{status.value}" in keys
+    for step in rules.ApplicationStatus:
+        if rules.level_of(step) is None:
+            assert f"farms.application_{step.value}" in keys

@@ -1,0 +1,268 @@
+"""What is kept of a farm: state, officers, places, equipment, measures, documents; and who may."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db.models import Q
+
+from accounts import selectors as people
+from accounts.models import Constituency, StaffPermission, User
+from accounts.policy import Action
+from accounts.rules import Code, Kind, Role, kind
+from core.base.models import AuditLog
+from core.errors import Conflict, DomainError, InvalidInput, NotAllowed, NotFound
+from farms import rules, selectors
+from farms.models import Farm, FarmAssignment, FarmDocument, FarmLocation, Infrastructure
+from farms.rules import Condition, DocumentKind, InfrastructureType
+from farms.services import farms
+from farms.services.farms import Equipment, Place
+from tests.factories import UserFactory, a_farm
+from tests.farms.conftest import living_in
+from tests.farms.journey import apply, asked
+
+pytestmark = pytest.mark.django_db
+
+JPEG, PNG, PDF = b"\xff\xd8\xff\xe0rest", b"\x89PNG\r\n\x1a\nrest", b"%PDF-1.7 rest"
+
+
+@pytest.fixture
+def farm(bantama: Constituency) -> Farm:
+    return a_farm(place=bantama)
+
+
+def again(row: Any) -> Any:
+    return type(row).objects.get(pk=row.pk)
+
+
+# --- state ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_farmer_rests_the_farm_and_an_admin_suspends_it_with_a_reason(farm: Farm, local: User) -> None:
+    assert farms.deactivate(actor=farm.user, farm_id=farm.pk).farm_status == "inactive"
+    assert farms.activate(actor=farm.user, farm_id=farm.pk).farm_status == "active"
+    with pytest.raises(NotAllowed):
+        farms.suspend(actor=farm.user, farm_id=farm.pk, reason="x")
+    with pytest.raises(InvalidInput, match="reason"):
+        farms.suspend(actor=local, farm_id=farm.pk, reason=" ")
+    assert farms.suspend(actor=local, farm_id=farm.pk, reason="fraud").farm_status == "suspended"
+    with pytest.raises(Conflict, match="suspended: it cannot be activated"):
+        farms.activate(actor=farm.user, farm_id=farm.pk)
+    assert farms.reinstate(actor=local, farm_id=farm.pk, reason="cleared up").farm_status == "active"
+    row = AuditLog.objects.get(action="farm.suspend")
+    assert (row.actor, row.subject_id, row.reason) == (local, str(farm.pk), "fraud")
+    assert (row.before, row.after) == ({"farm_status": "active"}, {"farm_status": "suspended"})
+
+
+@pytest.mark.parametrize(
+    ("role", "place", "outcome"),
+    [
+        (Role.CONSTITUENCY_ADMIN, "BNT", None),
+        (Role.REGIONAL_ADMIN, "EJS", None),
+        (Role.NATIONAL_ADMIN, "TMW", None),
+        (Role.SUPER_ADMIN, "TMW", None),
+        (Role.CONSTITUENCY_ADMIN, "EJS", NotFound),
+        (Role.REGIONAL_ADMIN, "TMW", NotFound),
+        (Role.AUDITOR, "BNT", NotAllowed),
+        (Role.PROCUREMENT_OFFICER, "BNT", NotAllowed),
+        (Role.VETERINARY_OFFICER, "BNT", NotAllowed),
+        (Role.CONSTITUENCY_STAFF, "BNT", NotFound),
+        (Role.EXTENSION_OFFICER, "BNT", NotFound),
+        (Role.INSTITUTIONAL_SUBSCRIBER, "BNT", NotFound),
+        (Role.FARMER, "BNT", NotFound),
+    ],
+)
+def test_who_suspends_a_farm(farm: Farm, role: Role, place: str, outcome: type[DomainError] | None) -> None:
+    person = living_in(place, role)
+    if outcome is None:
+        farms.suspend(actor=person, farm_id=farm.pk, reason="fraud")
+        return
+    with pytest.raises(outcome):
+        farms.suspend(actor=person, farm_id=farm.pk, reason="fraud")
+    assert again(farm).farm_status == "active"
+
+
+def test_officers_are_named_by_an_admin(farm: Farm, local: User) -> None:
+    officer, official = living_in("EJS", Role.EXTENSION_OFFICER), living_in("EJS", Role.YEA_OFFICIAL)
+    for _ in range(2):
+        farms.name_extension_officer(actor=local, farm_id=farm.pk, officer_id=officer.pk)
+    assert again(farm).extension_officer == officer
+    assert [farms.assign(actor=local, farm_id=farm.pk, officer_id=official.pk) for _ in range(2)] == [True, False]
+    with pytest.raises(InvalidInput, match="Extension officer"):
+        farms.name_extension_officer(actor=local, farm_id=farm.pk, officer_id=official.pk)
+    with pytest.raises(InvalidInput, match="YEA official"):
+        farms.assign(actor=local, farm_id=farm.pk, officer_id=officer.pk)
+    with pytest.raises(NotAllowed):
+        farms.assign(actor=officer, farm_id=farm.pk, officer_id=official.pk)
+    for person in (officer, official):
+        assert list(selectors.farms_in_scope(person)) == [farm]
+        assert farm.user in people.in_scope(person, User.objects.all())
+    assert [farms.unassign(actor=local, farm_id=farm.pk, officer_id=official.pk) for _ in range(2)] == [True, False]
+    assert not selectors.farms_in_scope(official)
+    farms.name_extension_officer(actor=local, farm_id=farm.pk, officer_id=None)
+    assert not selectors.farms_in_scope(officer)
+    assert AuditLog.objects.count() == 4
+
+
+# --- who sees farms ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def some_farms() -> list[Farm]:
+    return [a_farm(place=Constituency.objects.get(code=code)) for code in ("BNT", "EJS", "TMW")]
+
+
+@pytest.mark.parametrize("granted", [False, True])
+@pytest.mark.parametrize("role", Role)
+def test_the_list_of_farms_and_the_single_question_agree(some_farms: list[Farm], role: Role, granted: bool) -> None:
+    person = living_in("BNT", role)
+    if granted and kind(role) == Kind.STAFF:
+        StaffPermission.objects.create(
+            user=person, code=Code.RUN_REPORTS, granted_by=UserFactory.create(role=Role.SUPER_ADMIN)
+        )
+    if granted and role == Role.EXTENSION_OFFICER:
+        Farm.objects.filter(pk=some_farms[2].pk).update(extension_officer=person)
+    if granted and role == Role.YEA_OFFICIAL:
+        FarmAssignment.objects.create(farm=some_farms[1], officer=person)
+    person = User.objects.get(pk=person.pk)
+    asked_one_by_one = {
+        farm
+        for farm in Farm.objects.select_related("constituency")
+        if people.may(person, Action.SEE_FARM, selectors.subject(farm))
+    }
+    assert set(selectors.farms_in_scope(person)) == asked_one_by_one
+
+
+def test_a_farmer_sees_the_own_farm_and_enrolments_alone(some_farms: list[Farm]) -> None:
+    assert list(selectors.farms_in_scope(some_farms[0].user)) == [some_farms[0]]
+    assert set(people.in_scope(some_farms[0].user, User.objects.filter(~Q(role="x")))) == {some_farms[0].user}
+
+
+# --- places --------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_location_is_primary_and_the_primary_stays(bantama: Constituency) -> None:
+    farm = a_farm(located=False)
+    first = farms.add_location(actor=farm.user, farm_id=farm.pk, place=Place(constituency=bantama))
+    ejisu = Constituency.objects.select_related("region", "district").get(code="EJS")
+    second = farms.add_location(
+        actor=farm.user, farm_id=farm.pk, place=Place(constituency=ejisu, digital_address=" ak-1234-5678")
+    )
+    assert (first.is_primary, second.is_primary, second.digital_address) == (True, False, "AK-1234-5678")
+    assert (second.region, second.district) == (ejisu.region, ejisu.district)
+    with pytest.raises(Conflict, match="primary location cannot be removed"):
+        farms.remove_location(actor=farm.user, location_id=first.pk)
+    for _ in range(2):
+        farms.make_primary(actor=farm.user, location_id=second.pk)
+    assert (again(first).is_primary, again(second).is_primary) == (False, True)
+    farms.remove_location(actor=farm.user, location_id=first.pk)
+    assert list(FarmLocation.objects.filter(farm=farm)) == [second]
+    assert asked("sync_farmer_locations") == [[str(farm.pk)]] * 3
+
+
+def test_a_changed_point_is_not_verified_any_more(farm: Farm, local: User) -> None:
+    location = FarmLocation.objects.get(farm=farm)
+    with pytest.raises(Conflict, match="no GPS point"):
+        farms.verify_gps(actor=local, location_id=location.pk)
+    here = Place(constituency=farm.constituency, latitude=Decimal("6.65"), longitude=Decimal("-1.61"))
+    farms.change_location(actor=farm.user, location_id=location.pk, place=here)
+    with pytest.raises(NotAllowed, match="not the farmer"):
+        farms.verify_gps(actor=farm.user, location_id=location.pk)
+    assert farms.verify_gps(actor=local, location_id=location.pk).gps_verified
+    same = Place(constituency=farm.constituency, latitude=Decimal("6.65"), longitude=Decimal("-1.61"), community="X")
+    assert farms.change_location(actor=farm.user, location_id=location.pk, place=same).gps_verified
+    moved = Place(constituency=farm.constituency, latitude=Decimal("6.66"), longitude=Decimal("-1.61"))
+    assert not farms.change_location(actor=farm.user, location_id=location.pk, place=moved).gps_verified
+
+
+def test_a_bad_place_is_refused_in_words(farm: Farm) -> None:
+    tema = Constituency.objects.select_related("region", "district").get(code="TMW")
+    farms.add_location(actor=farm.user, farm_id=farm.pk, place=Place(constituency=tema, digital_address="GT-123-4567"))
+    for place, words in (
+        (Place(constituency=farm.constituency, district=tema.district), "another region"),
+        (Place(constituency=tema, digital_address="GT-123-4567"), "with this digital address already"),
+        (Place(constituency=tema, digital_address="here"), "Digital address: write it like"),
+        (Place(constituency=tema, latitude=Decimal(0), longitude=Decimal(0)), "GPS: give"),
+        (Place(constituency=tema, community="x" * 101), "community"),
+    ):
+        with pytest.raises(InvalidInput, match=words):
+            farms.add_location(actor=farm.user, farm_id=farm.pk, place=place)
+    with pytest.raises(NotFound):
+        farms.remove_location(actor=a_farm().user, location_id=FarmLocation.objects.filter(farm=farm)[0].pk)
+
+
+# --- equipment, measures, documents --------------------------------------------------------------------------------
+
+
+def test_equipment_is_added_and_changed_and_the_scores_follow(farm: Farm) -> None:
+    house = Equipment(infrastructure_type=InfrastructureType.ACCOMMODATION, bird_capacity=600)
+    row = farms.save_infrastructure(actor=farm.user, farm_id=farm.pk, equipment=house)
+    worse = Equipment(infrastructure_type=InfrastructureType.ACCOMMODATION, bird_capacity=600, condition=Condition.POOR)
+    farms.save_infrastructure(actor=farm.user, farm_id=farm.pk, equipment=worse, infrastructure_id=row.pk)
+    assert Infrastructure.objects.get().condition == "poor"
+    assert asked("calculate_farm_scores") == [[str(farm.pk)]] * 2
+    with pytest.raises(NotFound, match="no such equipment"):
+        farms.save_infrastructure(
+            actor=(other := a_farm()).user, farm_id=other.pk, equipment=worse, infrastructure_id=row.pk
+        )
+    with pytest.raises(InvalidInput, match="bird_capacity"):
+        farms.save_infrastructure(
+            actor=farm.user,
+            farm_id=farm.pk,
+            equipment=Equipment(infrastructure_type=InfrastructureType.STORAGE, bird_capacity=-1),
+        )
+
+
+def test_measures_are_those_of_the_specification(farm: Farm) -> None:
+    farms.save_biosecurity(actor=farm.user, farm_id=farm.pk, measures={"footbath": True, "visitor_log": True})
+    row = farms.save_biosecurity(actor=farm.user, farm_id=farm.pk, measures={"footbath": False})
+    assert [name for name in rules.MEASURES if getattr(row, name)] == ["visitor_log"]
+    assert asked("calculate_farm_scores") == [[str(farm.pk)]] * 2
+    with pytest.raises(InvalidInput, match="no measures: moat"):
+        farms.save_biosecurity(actor=farm.user, farm_id=farm.pk, measures={"moat": True})
+    with pytest.raises(InvalidInput, match="true or false"):
+        farms.save_biosecurity(actor=farm.user, farm_id=farm.pk, measures={"footbath": "yes"})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(("content", "ending"), [(JPEG, ".jpg"), (PNG, ".png"), (PDF, ".pdf")])
+def test_a_document_is_kept_under_a_name_of_ours(farm: Farm, files: Path, content: bytes, ending: str) -> None:
+    document = farms.add_document(actor=farm.user, farm_id=farm.pk, kind=DocumentKind.PHOTO_SITE, content=content)
+    assert document.file.name == f"farm-documents/{document.pk.hex[:2]}/{document.pk.hex}{ending}"
+    assert (files / document.file.name).read_bytes() == content
+    assert asked("calculate_farm_scores") == [[str(farm.pk)]]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"", "JPEG, a PNG or a PDF"), (b"<html>", "JPEG"), (b"MZ" + JPEG, "JPEG"), (PDF + b"x" * 8 * 1024**2, "8 MB")],
+)
+def test_what_is_no_document_is_refused(farm: Farm, content: bytes, words: str) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        farms.add_document(actor=farm.user, farm_id=farm.pk, kind=DocumentKind.OTHER, content=content)
+    with pytest.raises(InvalidInput, match="kind"):
+        farms.add_document(actor=farm.user, farm_id=farm.pk, kind="selfie", content=PNG)  # type: ignore[arg-type]
+    assert not FarmDocument.objects.exists()
+
+
+def test_an_applicant_adds_documents_until_the_application_is_over(local: User) -> None:
+    from core import clock
+    from farms.services import applications
+
+    application = apply()
+    document = farms.add_application_document(
+        application_id=application.pk, kind=DocumentKind.GHANA_CARD, content=PDF, actor=local
+    )
+    assert (document.application, document.farm) == (application, None)
+    with pytest.raises(NotAllowed):
+        farms.add_application_document(
+            application_id=application.pk,
+            kind=DocumentKind.OTHER,
+            content=PDF,
+            actor=living_in("TMW", Role.CONSTITUENCY_ADMIN),
+        )
+    applications.reject(actor=local, application_id=application.pk, reason="no land", now=clock.now())
+    with pytest.raises(Conflict, match="over"):
+        farms.add_application_document(application_id=application.pk, kind=DocumentKind.OTHER, content=PDF)
