@@ -93,6 +93,7 @@ def test_the_token_is_in_no_log() -> None:
         (URL, "/hooks/hubtel/receipts/***"),
         (f"{URL}/more", "/hooks/hubtel/receipts/***"),
         ("/m/a-token", "/m/***"),
+        ("/farms/invitation/a-token/", "/farms/invitation/***"),
         ("/m/a-token/again", "/m/***"),
         ("/m/", "/m/"),
         ("/api/m/seen", "/api/m/seen"),

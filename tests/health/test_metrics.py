@@ -92,6 +92,9 @@ def test_what_is_counted() -> None:
         "messages_by_state": {"accepted": 1, "queued": 1},
         "audit_head": None,
         "audit_pending": 0,
+        "farms_by_status": {"active": 0, "inactive": 0, "suspended": 0},
+        "flocks": 0,
+        "birds": 0,
     }
 
 
@@ -129,11 +132,11 @@ def test_two_at_once_write_one_row_and_the_cache_has_it() -> None:
 
 def test_other_apps_add_figures_and_are_called_after(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[Hour] = []
-    figure = SystemFigure(lambda hour: {"flocks": hour.start.hour}, of_now=False)
-    monkeypatch.setitem(registries.system_figures, "farms", figure)
+    figure = SystemFigure(lambda hour: {"eggs": hour.start.hour}, of_now=False)
+    monkeypatch.setitem(registries.system_figures, "eggs", figure)
     monkeypatch.setitem(registries.after_metrics, "dashboards", called.append)
     aggregated()
-    assert payload()["flocks"] == 5
+    assert payload()["eggs"] == 5
     assert [hour.end for hour in called] == [SIX]
 
 
