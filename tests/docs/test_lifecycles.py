@@ -49,7 +49,7 @@ def choices(model: type[Campaign] | type[CampaignRecipient]) -> list[str]:
         ("An invitation", INVITATION_TRANSITIONS),
         ("An application", farms.ways(farms.APPLICATION)),
         ("A review", farms.ways(farms.REVIEW)),
-        ("An invitation", farms.ways(farms.INVITATION)),
+        ("An applicant's invitation", farms.ways(farms.INVITATION)),
         ("A farm", farms.ways(farms.FARM)),
         ("A batch", farms.ways(farms.BATCH)),
         ("An enrolment", farms.ways(farms.ENROLLMENT)),
