@@ -16,6 +16,7 @@ from accounts.models import Constituency, Region, StaffInvitation, User
 from accounts.rules import INVITATION_TRANSITIONS, InvitationStatus, Role
 from accounts.services import people, secrets, telling
 from core import clock
+from core.base.cleaning import sentence
 from core.base.services import record
 from core.delivery.services import Addressee, queue_templated
 from core.errors import Conflict, InvalidInput, NotFound
@@ -65,7 +66,7 @@ def invite(
         with transaction.atomic():
             invitation.save(force_insert=True)
     except ValidationError as refused:
-        raise InvalidInput(people.sentence(refused)) from refused
+        raise InvalidInput(sentence(refused)) from refused
     except IntegrityError as refused:  # written by someone else since it was looked for
         if isinstance(refused.__cause__, UniqueViolation):
             raise Conflict(ALREADY) from None  # PostgreSQL's detail repeats the address

@@ -29,6 +29,7 @@ from accounts.rules import Code, CodePurpose, Role, SecurityKind
 from accounts.services import secrets
 from accounts.services.trail import NOWHERE, Origin, security_event, write_down
 from core import clock
+from core.base.cleaning import sentence
 from core.base.ids import new_id
 from core.base.registries import Place
 from core.delivery.services import addressee, queue_templated
@@ -91,15 +92,6 @@ def create_user(
             # from None: PostgreSQL's detail repeats the number or the address
             raise InvalidInput("A person with this username, phone or e-mail address already exists") from None
         raise
-
-
-def sentence(refused: ValidationError) -> str:
-    """What was wrong with a row, for people."""
-    return " ".join(
-        message if field == "__all__" else f"{field}: {message}"
-        for field, messages in refused.message_dict.items()
-        for message in messages
-    )
 
 
 @transaction.atomic

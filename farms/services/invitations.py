@@ -11,9 +11,9 @@ from decimal import Decimal
 from django.db import transaction
 from django.db.models import QuerySet
 
-from accounts.services import people as accounts
 from accounts.models import User
 from accounts.rules import Role
+from accounts.services import people as accounts
 from core.base import cleaning
 from core.errors import Conflict, InvalidInput, NotFound
 from core.jobs.services import enqueue
