@@ -339,7 +339,7 @@ def test_a_refusal_says_what_to_do(arguments: list[str], says: str) -> None:
 
 def test_what_is_held_for_the_morning_stands_in_the_way_of_no_pick() -> None:
     [message] = bulk(1)
-    columns = [field.column for field in OutboundMessage._meta.concrete_fields]
+    columns = [str(field.column) for field in OutboundMessage._meta.concrete_fields]
     changed = {
         "id": "gen_random_uuid()",
         "idempotency_key": "'held:' || number",
