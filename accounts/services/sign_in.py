@@ -357,14 +357,17 @@ def _whose(actor: User, user_id: uuid.UUID, now: datetime) -> User:
 # --- what is over --------------------------------------------------------------------------------------------------
 
 
+@transaction.atomic
 def forget_sessions(_now: datetime, limit: int) -> int:
     """Remove what allauth has kept of sessions that are gone. A step of the clean-up of what has run out."""
     lives = Session.objects.filter(session_key=OuterRef("session_key"))
-    gone = UserSession.objects.filter(~Exists(lives)).order_by("pk").values_list("pk", flat=True)[:limit]
-    return UserSession.objects.filter(pk__in=list(gone)).delete()[0]
+    gone = UserSession.objects.select_for_update(skip_locked=True).filter(~Exists(lives)).order_by("pk")
+    return UserSession.objects.filter(pk__in=list(gone.values_list("pk", flat=True)[:limit])).delete()[0]
 
 
+@transaction.atomic
 def forget_devices(now: datetime, limit: int) -> int:
     """Remove devices whose time is over. A step, as above; a clock that runs ahead ends nothing early."""
-    over = TrustedDevice.objects.filter(trust_expires_at__lt=min(now, clock.now())).order_by("trust_expires_at")
+    ended = TrustedDevice.objects.filter(trust_expires_at__lt=min(now, clock.now()))
+    over = ended.select_for_update(skip_locked=True).order_by("trust_expires_at")
     return TrustedDevice.objects.filter(pk__in=list(over.values_list("pk", flat=True)[:limit])).delete()[0]

@@ -109,6 +109,7 @@ def accept(*, token: str, password: str | None, where: Where, now: datetime, far
     return farm
 
 
+@transaction.atomic
 def expire(now: datetime, limit: int) -> int:
     """End invitations whose time is over, at most `limit` (core.base.registries.expiry_steps). Returns how many.
 
@@ -118,9 +119,9 @@ def expire(now: datetime, limit: int) -> int:
         FarmInvitation.objects.select_for_update(no_key=True, skip_locked=True)
         .filter(status=InvitationStatus.SENT, expires_at__lte=now)
         .order_by("expires_at")
-        .values("pk")[:limit]
+        .values_list("pk", flat=True)[:limit]
     )
-    return FarmInvitation.objects.filter(pk__in=due).update(status=InvitationStatus.EXPIRED, updated_at=now)
+    return FarmInvitation.objects.filter(pk__in=list(due)).update(status=InvitationStatus.EXPIRED, updated_at=now)
 
 
 def _good(invitations: QuerySet[FarmInvitation], token: str, now: datetime) -> FarmInvitation:

@@ -21,7 +21,8 @@ from tests.factories import UserFactory
 
 pytestmark = pytest.mark.django_db
 
-NOTHING = {"status": "ok", "invitations": 0, "sessions": 0, "tokens": 0, "one_time_codes": 0}
+CLEANED = dict.fromkeys([*registries.expiry_steps, "tokens", "one_time_codes"], 0)
+NOTHING = {"status": "ok"} | CLEANED
 
 
 def ago(days: float) -> datetime:
@@ -111,7 +112,7 @@ def test_it_can_be_run_as_of_a_past_day_and_never_early(owner: User) -> None:
     Session.objects.create(session_key="alive", session_data="x", expire_date=ago(-0.5))
     ahead = clock.now() + timedelta(days=30)
     done = expiry.cleanup(now=ahead)
-    assert done == {"invitations": 1, "sessions": 0, "tokens": 1, "one_time_codes": 0}, "by the database's clock"
+    assert done == CLEANED | {"invitations": 1, "tokens": 1}, "by the database's clock"
     with pytest.raises(InvalidInput):
         cleanup_expired_tokens(as_of=ahead.isoformat())
 

@@ -113,7 +113,7 @@ def test_an_account_lives_through_a_lost_device_and_a_forgotten_password(
     assert path(first) == "/accounts/2fa/totp/activate/"
     totp_secret = first.locator("code").inner_text().replace(" ", "")
     totp_code = now_shown(totp_secret)
-    first.get_by_label("Code that the app shows now").fill(totp_code)
+    first.get_by_label("Code of six digits").fill(totp_code)
     first.get_by_role("button", name="Switch on").click()
     expect(first.get_by_text("Write these codes down now.")).to_be_visible()
     path(first)
