@@ -153,6 +153,13 @@ class PersonAdmin(PersonBase):
         term = search_term.strip()
         return (queryset.filter(selectors.begins_with(term) | selectors.has_email(term)) if term else queryset), False
 
+    def get_ordering(self, request: HttpRequest) -> tuple[Any, ...]:
+        """As in the API: what a search finds is not come by in the order of usernames."""
+        if not request.GET.get("q", "").strip():
+            return ("username",)
+        only_searched = set(request.GET) <= {"q", "p"}
+        return ("id",) if only_searched else (selectors.BY_USERNAME,)
+
     def save_model(self, request: HttpRequest, obj: User, form: forms.ModelForm[User], change: bool) -> None:
         if not change:
             obj.activated_at = clock.now()

@@ -32,13 +32,18 @@ else:
 class People(Endpoint, ListBase):
     access = {"get": Action.SEE_PERSON, "post": Action.CREATE_PERSON}
     serializer_class = forms.PersonRow
-    ordering = ("username",)
+    ordering: tuple[str, ...] = ("username",)
 
     def get_queryset(self) -> QuerySet[User]:
-        wanted = self.request.query_params
-        found = selectors.people(
-            role=wanted.get("role", ""), region=wanted.get("region", ""), search=wanted.get("search", "")
-        )
+        asked = self.request.query_params
+        place = {name: asked.get(name, "") for name in ("role", "region")}
+        found = selectors.people(**place, search=asked.get("search", ""))
+        if asked.get("search", "").strip():
+            by = selectors.order_of_search(me(self.request), **place)
+            if by is None:
+                self.ordering = ("id",)
+            else:
+                self.sorted_by = (by,)
         return selectors.in_scope(me(self.request), found).only(*forms.PersonRow.COLUMNS)
 
     @extend_schema(
@@ -50,7 +55,7 @@ class People(Endpoint, ListBase):
         ],
     )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """The people in my scope, by username. Phone numbers are masked."""
+        """The people in my scope, by username; what a search finds in all of Ghana comes by id. Phones are masked."""
         return super().get(request, *args, **kwargs)
 
     @extend_schema(operation_id="users_create", request=forms.NewPerson, responses={201: forms.Person})

@@ -27,7 +27,11 @@ BAD_LIMIT = f"limit must be a whole number from 1 to {LARGEST}."
 
 
 class Pages(BasePagination):
-    """`ordering` of the view: columns that are unique together and never empty, all ascending or all with a minus."""
+    """`ordering` of the view: columns that are unique together and never empty, all ascending or all with a minus.
+
+    `sorted_by` of the view, if it has one: the same order by expressions that no index has, for what is cheaper to
+    gather and sort than to come by in order.
+    """
 
     def paginate_queryset(
         self, queryset: QuerySet[Any] | Sequence[Any], request: Request, view: APIView | None = None
@@ -37,7 +41,7 @@ class Pages(BasePagination):
         limit = _limit(request.query_params.get("limit", ""))
         cursor = request.query_params.get("cursor", "")
         queryset = cast("QuerySet[Any]", queryset)
-        found = queryset.order_by(*ordering)
+        found = queryset.order_by(*getattr(view, "sorted_by", ordering))
         if cursor:
             found = found.filter(_after(ordering, _read(cursor, queryset.model, ordering)))
         rows = list(found[: limit + 1])

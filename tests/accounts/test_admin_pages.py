@@ -211,6 +211,8 @@ def test_people_are_found_by_what_the_search_says(client_of_head: Client) -> Non
         found = client_of_head.get(address("user_changelist"), {"q": text}).context["cl"].queryset
         assert ama in found, text
     assert ama not in client_of_head.get(address("user_changelist"), {"q": "ma"}).context["cl"].queryset
+    narrowed = client_of_head.get(address("user_changelist"), {"q": "am", "role__exact": "FARMER"})
+    assert ama in narrowed.context["cl"].queryset
 
 
 def test_an_address_that_is_changed_is_not_confirmed_any_more(owner: User) -> None:

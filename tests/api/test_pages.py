@@ -10,6 +10,7 @@ from django.test import RequestFactory
 from rest_framework.request import Request
 
 from accounts.models import User
+from accounts.rules import Role
 from core import clock
 from core.api.pages import Pages
 from tests.api.conftest import SignIn, living_in
@@ -72,3 +73,28 @@ def test_every_row_comes_once_in_order_also_when_the_first_column_repeats(
         told: Any = pages.get_paginated_response([]).data
         address = told["next"]
     assert seen == list(User.objects.order_by(*ordering))
+
+
+@pytest.mark.parametrize(
+    "query", ["search=ama", "search=ama&region=AH", "search=ama&role=farmer", "search=+", "role=auditor"]
+)
+@pytest.mark.parametrize("role", [Role.NATIONAL_ADMIN, Role.REGIONAL_ADMIN])
+def test_a_search_too_is_read_to_its_end_without_doubles(sign_in: SignIn, role: Role, query: str) -> None:
+    who = living_in("BNT", role, first_name="Yaw")
+    for _ in range(7):
+        living_in("BNT", first_name="Ama", last_name="Mensah")
+    living_in("BNT", Role.AUDITOR, first_name="Esi")
+    client = sign_in(who)
+    whole = client.get(f"/api/v1/users/?{query}&limit=200").json()["results"]
+    pages = walk(client, f"/api/v1/users/?{query}&limit=2")
+    assert [name for page in pages for name in page] == [row["username"] for row in whole]
+    key = "id" if role == Role.NATIONAL_ADMIN and query in ("search=ama", "search=ama&role=farmer") else "username"
+    assert [row[key] for row in whole] == sorted(row[key] for row in whole)
+
+
+def test_a_cursor_of_another_order_is_told_so(sign_in: SignIn, head: User) -> None:
+    for _ in range(3):
+        living_in("BNT", first_name="Ama")
+    client = sign_in(head)
+    following = client.get("/api/v1/users/?limit=1").json()["next"]
+    assert client.get(f"{following}&search=ama").status_code == 400
