@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.accounts.conftest import wide_limits  # noqa: F401 - the tests beside this one count in the same cache
 from tests.sandbox.process import Sandbox
 
 QUIET = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync")
