@@ -178,6 +178,7 @@ def _write(count: int) -> None:
         count=count,
     )
     sql("VACUUM ANALYZE accounts_user")
+    sql("CHECKPOINT")  # what was written is not still being written to the disk while pages are read
 
 
 def _queries() -> dict[str, int]:
