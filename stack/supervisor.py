@@ -243,6 +243,9 @@ class Supervisor:
                     self._kill_group(service)
         for service in services:
             self._kill_group(service)
+        while last_words := [key.data for key, _events in self._selector.select(0) if key.data[1] in services]:
+            for stream, service in last_words:
+                self._pass_on(stream, service)
 
     @staticmethod
     def _kill_group(service: Service) -> None:

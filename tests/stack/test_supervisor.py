@@ -56,6 +56,14 @@ def test_rounds_end_one_after_the_other_each_with_its_signal(supervisor):
     assert ends == ["c        | ends by SIGTERM", "b        | ends by SIGTERM", "a        | ends by SIGINT"]
 
 
+def test_the_last_words_of_who_has_ended_are_heard(supervisor):
+    service = python("a", "print('last words')", restarts=False)
+    supervisor.start(service)
+    service.process.wait(20)
+    supervisor.stop()
+    assert supervisor.output.getvalue() == "a        | last words\n"
+
+
 def test_every_line_carries_the_name_also_the_last_without_an_end(supervisor):
     supervisor.run("job", [sys.executable, "-c", "print('one\\ntwo', end='')"])
     assert supervisor.output.getvalue() == "job      | one\njob      | two\n"
