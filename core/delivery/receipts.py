@@ -138,6 +138,7 @@ def ask_now(message_ids: Sequence[uuid.UUID]) -> int:
         return int(cursor.rowcount)
 
 
+# What somebody writes just now is passed over, as below: whoever waits while they hold rows could wait for each other.
 _TAKE = """
 WITH due AS (
     SELECT id, last_attempt_id, receipt_due_at FROM delivery_outboundmessage
@@ -147,16 +148,23 @@ WITH due AS (
     JOIN (SELECT last_attempt_id, min(receipt_due_at) AS since FROM due GROUP BY 1) AS waiting
       ON waiting.last_attempt_id = attempt.id
     ORDER BY since LIMIT %s FOR NO KEY UPDATE OF attempt SKIP LOCKED
-), mine AS (
+), told AS (
     SELECT message.id, calls.batch_id, calls.started_at, since FROM delivery_outboundmessage AS message
     JOIN calls ON calls.id = message.last_attempt_id
-    UNION ALL
-    SELECT id, '', NULL, receipt_due_at FROM due WHERE last_attempt_id IS NULL
+    WHERE receipt_due_at IS NOT NULL AND receipt_due_at <= statement_timestamp()
+    FOR NO KEY UPDATE OF message SKIP LOCKED
+), alone AS (
+    SELECT message.id, '' AS batch_id, NULL::timestamptz AS started_at, due.receipt_due_at AS since
+    FROM delivery_outboundmessage AS message JOIN due USING (id)
+    WHERE due.last_attempt_id IS NULL AND message.receipt_due_at <= statement_timestamp()
+    FOR NO KEY UPDATE OF message SKIP LOCKED
+), mine AS (
+    SELECT * FROM told UNION ALL SELECT * FROM alone
 )
 UPDATE delivery_outboundmessage AS message
 SET receipt_due_at = statement_timestamp() + make_interval(secs => %s)
 FROM mine
-WHERE message.id = mine.id AND message.receipt_due_at IS NOT NULL AND message.receipt_due_at <= statement_timestamp()
+WHERE message.id = mine.id
 RETURNING message.id, message.last_attempt_id, mine.batch_id, message.provider_id, message.recipient,
     message.status = 'in_doubt',
     extract(epoch FROM statement_timestamp()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import uuid
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from django.conf import LazySettings
 from django.core.cache import cache
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
@@ -341,6 +342,30 @@ def test_while_one_asks_another_takes_nothing_of_it(sandbox: Sandbox) -> None:
     with meanwhile(lambda: receipts.poll(seconds=1)):
         wait_for(lambda: sandbox.stats()["faults_hit"].get("hang"), "the first asks")
         assert receipts._take() == []
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("known_call", [True, False])
+def test_what_somebody_writes_just_now_is_passed_over_and_taken_the_next_time(
+    sandbox: Sandbox, known_call: bool
+) -> None:
+    held, free = accepted(2, purpose=Purpose.BULK)
+    if not known_call:
+        OutboundMessage.objects.update(last_attempt=None)
+    passes(MINUTE)
+    found: list[list[uuid.UUID]] = []
+
+    def take() -> None:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL lock_timeout = '2s'")
+            found.append([row.id for row in receipts._take()])
+
+    with transaction.atomic():
+        OutboundMessage.objects.select_for_update(no_key=True).get(pk=held.pk)
+        with meanwhile(take):
+            pass
+    take()
+    assert found == [[free.pk], [held.pk]]
 
 
 @pytest.mark.django_db(transaction=True)
