@@ -27,7 +27,8 @@ HEADINGS = ("what", "found", "")
 
 
 def _phones(count: int) -> list[str]:
-    return [f"+23324{number:07}" for number in range(count)]
+    """Numbers that end in 0: the sandbox never delivers to some others, which would be waited for."""
+    return [f"+23324{number:06}0" for number in range(count)]
 
 
 @contextmanager
