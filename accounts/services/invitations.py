@@ -14,7 +14,7 @@ from psycopg.errors import UniqueViolation
 from accounts import links, messages, rules, selectors
 from accounts.models import Constituency, Region, StaffInvitation, User
 from accounts.rules import INVITATION_TRANSITIONS, InvitationStatus, Role
-from accounts.services import people, secrets, telling
+from accounts.services import acting, people, secrets, telling
 from core import clock
 from core.base.cleaning import sentence
 from core.base.services import record
@@ -39,7 +39,7 @@ def invite(
 
     Raises NotAllowed, InvalidInput, and Conflict for an address that has an account or an open invitation.
     """
-    actor = people.anew(actor)
+    actor = acting.anew(actor)
     invitation = StaffInvitation(
         email=email,
         role=rules.parse_role(role),
@@ -48,7 +48,7 @@ def invite(
         invited_by=actor,
         expires_at=now + rules.INVITATION_LIFE,
     )
-    people.must_manage(actor, Role(invitation.role), invitation.home, now)
+    acting.must_manage(actor, Role(invitation.role), invitation.home, now)
     if constituency and region and constituency.region_id != region.pk:
         raise InvalidInput("This constituency lies in another region.")
     try:
@@ -179,9 +179,9 @@ def accept(
 
 def _both(actor: User, invitation_id: uuid.UUID, now: datetime) -> tuple[User, StaffInvitation]:
     """Actor and open invitation, read anew under lock; NotFound for an invitation to what the actor does not manage."""
-    actor = people.anew(actor)
+    actor = acting.anew(actor)
     invitation = StaffInvitation.objects.select_for_update().filter(pk=invitation_id).first()
-    if invitation is None or not people.manages(actor, Role(invitation.role), invitation.home, now):
+    if invitation is None or not acting.manages(actor, Role(invitation.role), invitation.home, now):
         raise NotFound("There is no such invitation, or not in your scope.")
     if not invitation.is_open_at(now):
         raise Conflict("This invitation is over. Invite anew.")

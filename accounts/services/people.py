@@ -26,17 +26,15 @@ from accounts.models import (
 )
 from accounts.policy import Action
 from accounts.rules import Code, CodePurpose, Role, SecurityKind
-from accounts.services import secrets
+from accounts.services import acting, secrets
 from accounts.services.trail import NOWHERE, Origin, security_event, write_down
 from core import clock
 from core.base.cleaning import sentence
-from core.base.ids import new_id
 from core.base.registries import Place
 from core.delivery.services import addressee, queue_templated
-from core.errors import Conflict, InvalidInput, NotAllowed, NotFound
+from core.errors import Conflict, InvalidInput, NotAllowed
 from core.jobs.services import enqueue
 
-LONGEST_REASON = 500
 LONGEST_NAME = 60  # in a username that is made of it
 DETAILS = frozenset(
     {"first_name", "last_name", "language", "preferred_contact_method"}
@@ -114,10 +112,10 @@ def create_person(
 
     Without a username one is made of the name. Raises NotAllowed, and InvalidInput as `create_user`.
     """
-    actor = anew(actor)
+    actor = acting.anew(actor)
     around = region or (constituency.region if constituency else None)
     home = Place(around.pk if around else None, constituency.pk if constituency else None)
-    must_manage(actor, rules.parse_role(role), home, now)
+    acting.must_manage(actor, rules.parse_role(role), home, now)
     user = create_user(
         username=username or free_username(first_name, last_name),
         phone=phone,
@@ -210,7 +208,7 @@ def change_details(*, user: User, now: datetime, **details: str) -> User:
 
     Safe to repeat. Raises InvalidInput, which names every field at fault.
     """
-    row = anew(user)
+    row = acting.anew(user)
     for name in DETAILS & set(details):
         setattr(row, name, details[name])
     row.preferred_contact_method = rules.parse_contact_method(row.preferred_contact_method)
@@ -254,13 +252,13 @@ def change_role(
     NotFound for a person the actor does not see, NotAllowed, InvalidInput for a role without the place it needs,
     Conflict when it is so already.
     """
-    because = _reason(reason)
+    because = acting.checked_reason(reason)
     new_role = rules.parse_role(role)
     if constituency and region and constituency.region_id != region.pk:
         raise InvalidInput("This constituency lies in another region.")
     new_region = region or (constituency.region if constituency else None)
-    actor, user = _both(actor, user_id, now)
-    _must_be_allowed(actor, Action.CHANGE_ROLE, user, now)
+    actor, user = acting.both(actor, user_id, now)
+    acting.must_be_allowed(actor, Action.CHANGE_ROLE, user, now)
     new_home = Place(new_region.pk if new_region else None, constituency.pk if constituency else None)
     if not policy.manages(selectors.person(actor, now), new_role, new_home):
         raise NotAllowed("You cannot give this role there. You give the roles that you manage, inside your own area.")
@@ -310,7 +308,7 @@ def grant(*, actor: User, user_id: uuid.UUID, code: str, now: datetime) -> bool:
     Raises NotFound, NotAllowed, and InvalidInput for an unknown code.
     """
     wanted = _code(code)
-    actor, user = _both(actor, user_id, now)
+    actor, user = acting.both(actor, user_id, now)
     _must_grant(actor, wanted, user, now)
     _, is_new = StaffPermission.objects.get_or_create(user=user, code=wanted, defaults={"granted_by": actor})
     if is_new:
@@ -322,7 +320,7 @@ def grant(*, actor: User, user_id: uuid.UUID, code: str, now: datetime) -> bool:
 def revoke(*, actor: User, user_id: uuid.UUID, code: str, now: datetime) -> bool:
     """Take a granted code back; whoever may grant it may do so. False when it was not granted; safe to repeat."""
     wanted = _code(code)
-    actor, user = _both(actor, user_id, now)
+    actor, user = acting.both(actor, user_id, now)
     _must_grant(actor, wanted, user, now)
     removed, _ = StaffPermission.objects.filter(user=user, code=wanted).delete()
     if removed:
@@ -343,11 +341,11 @@ def suspend(
     """Keep a person out until a time, or without end, and end all sessions of theirs. Platform admins are told, unless
     it is a farmer. Raises NotFound, NotAllowed, InvalidInput, and Conflict when the person is suspended already.
     """
-    because = _reason(reason)
+    because = acting.checked_reason(reason)
     if until is not None and until <= now:
         raise InvalidInput("until lies in the past. Give a time to come, or leave it out to suspend without end.")
-    actor, user = _both(actor, user_id, now)
-    _must_be_allowed(actor, Action.SUSPEND, user, now)
+    actor, user = acting.both(actor, user_id, now)
+    acting.must_be_allowed(actor, Action.SUSPEND, user, now)
     if user.is_suspended_at(now):
         raise Conflict("This person is suspended already. Lift the suspension first to change it.")
     user.is_suspended, user.suspended_at, user.suspended_until = True, now, until
@@ -364,9 +362,9 @@ def lift_suspension(
     *, actor: User, user_id: uuid.UUID, reason: str, now: datetime, origin: Origin = NOWHERE
 ) -> SecurityEvent:
     """Let a suspended person in again. Raises NotFound, NotAllowed, and Conflict when nobody keeps the person out."""
-    because = _reason(reason)
-    actor, user = _both(actor, user_id, now)
-    _must_be_allowed(actor, Action.SUSPEND, user, now)
+    because = acting.checked_reason(reason)
+    actor, user = acting.both(actor, user_id, now)
+    acting.must_be_allowed(actor, Action.SUSPEND, user, now)
     if not user.is_suspended_at(now):
         raise Conflict("This person is not suspended.")
     before = {"since": user.suspended_at, "until": user.suspended_until, "reason": user.suspension_reason}
@@ -385,9 +383,9 @@ def force_sign_out(
     """End all sessions of a person, who may sign in again. Platform admins are told, unless it is a farmer. Raises
     NotFound, NotAllowed, InvalidInput.
     """
-    because = _reason(reason)
-    actor, user = _both(actor, user_id, now)
-    _must_be_allowed(actor, Action.FORCE_SIGN_OUT, user, now)
+    because = acting.checked_reason(reason)
+    actor, user = acting.both(actor, user_id, now)
+    acting.must_be_allowed(actor, Action.FORCE_SIGN_OUT, user, now)
     _end_sessions(user)
     user.save(update_fields=["token_version", "updated_at"])
     event = security_event(SecurityKind.FORCED_SIGN_OUT, actor, user, origin)
@@ -400,8 +398,8 @@ def unlock(*, actor: User, user_id: uuid.UUID, now: datetime) -> None:
     """Let a person try to sign in again before the lock of failed sign-ins is over. Raises NotFound, NotAllowed, and
     Conflict when the account is not locked.
     """
-    actor, user = _both(actor, user_id, now)
-    _must_be_allowed(actor, Action.UNLOCK, user, now)
+    actor, user = acting.both(actor, user_id, now)
+    acting.must_be_allowed(actor, Action.UNLOCK, user, now)
     if user.locked_until is None or user.locked_until <= now:
         raise Conflict("This account is not locked.")
     before = {"locked_until": user.locked_until, "failed_login_attempts": user.failed_login_attempts}
@@ -411,43 +409,6 @@ def unlock(*, actor: User, user_id: uuid.UUID, now: datetime) -> None:
 
 
 SUSPENSION = ("is_suspended", "suspended_at", "suspended_until", "suspended_by", "suspension_reason")
-
-
-def anew(actor: User) -> User:
-    """The actor as they stand now, under lock: not as they stood when the request began."""
-    return User.objects.select_for_update(no_key=True).get(pk=actor.pk)
-
-
-def manages(actor: User, role: Role, home: Place, now: datetime) -> bool:
-    """Whether the actor may create people of that role who live there."""
-    somebody = policy.Person(id=new_id(), role=role, home=home)
-    return policy.allows(selectors.person(actor, now), Action.CREATE_PERSON, somebody)
-
-
-def must_manage(actor: User, role: Role, home: Place, now: datetime) -> None:
-    if not manages(actor, role, home, now):
-        raise NotAllowed("You create people of the roles that you manage, inside your own area.")
-
-
-def _both(actor: User, user_id: uuid.UUID, now: datetime) -> tuple[User, User]:
-    """Actor and person, read anew under lock in the order of their ids; NotFound for whom the actor does not see."""
-    wanted = User.objects.select_for_update(no_key=True).filter(pk__in=[actor.pk, user_id]).order_by("pk")
-    found = {user.pk: user for user in wanted}
-    who, user = found.get(actor.pk), found.get(user_id)
-    if who is None or user is None or not _allowed(who, Action.SEE_PERSON, user, now):
-        raise NotFound("There is no such person, or not in your scope.")
-    return who, user
-
-
-def _allowed(actor: User, action: Action, user: User, now: datetime) -> bool:
-    return policy.allows(selectors.person(actor, now), action, selectors.person(user, now))
-
-
-def _must_be_allowed(actor: User, action: Action, user: User, now: datetime) -> None:
-    if actor.pk == user.pk:
-        raise NotAllowed("Nobody does this to their own account. Ask another administrator.")
-    if not _allowed(actor, action, user, now):
-        raise NotAllowed("Your role does not let you do this to this person.")
 
 
 def _must_grant(actor: User, code: Code, user: User, now: datetime) -> None:
@@ -461,13 +422,6 @@ def _code(text: str) -> Code:
     if text not in Code.values:
         raise InvalidInput(f"This code is not known. Use one of: {', '.join(Code.values)}")
     return Code(text)
-
-
-def _reason(text: str) -> str:
-    reason = text.strip()
-    if not 1 <= len(reason) <= LONGEST_REASON:
-        raise InvalidInput(f"Give a reason of 1 to {LONGEST_REASON} letters.")
-    return reason
 
 
 def _end_sessions(user: User) -> None:

@@ -28,7 +28,7 @@ from accounts import rules, selectors
 from accounts.models import LoginRecord, SecurityEvent, TrustedDevice, User
 from accounts.policy import Action
 from accounts.rules import Refusal, SecurityKind
-from accounts.services import people
+from accounts.services import acting
 from accounts.services.trail import Origin, security_event, write_down
 from core import clock
 from core.base import figures
@@ -262,9 +262,9 @@ def reset_mfa(*, actor: User, user_id: uuid.UUID, reason: str, now: datetime, or
     The person is told, and the platform's admins unless it is a farmer. Raises NotFound, NotAllowed, InvalidInput, and
     Conflict when there is no second factor.
     """
-    because = people._reason(reason)
-    actor, user = people._both(actor, user_id, now)
-    people._must_be_allowed(actor, Action.RESET_MFA, user, now)
+    because = acting.checked_reason(reason)
+    actor, user = acting.both(actor, user_id, now)
+    acting.must_be_allowed(actor, Action.RESET_MFA, user, now)
     if not _factors(user):
         raise Conflict("This person has no second factor.")
     Authenticator.objects.filter(user=user).delete()
@@ -350,7 +350,7 @@ def _whose(actor: User, user_id: uuid.UUID, now: datetime) -> User:
     user = User.objects.filter(pk=user_id).first()
     if user is None or not selectors.may(actor, Action.SEE_PERSON, user):
         raise NotFound("There is no such person, or not in your scope.")
-    people._must_be_allowed(actor, Action.MANAGE_SESSIONS, user, now)
+    acting.must_be_allowed(actor, Action.MANAGE_SESSIONS, user, now)
     return user
 
 
