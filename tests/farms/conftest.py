@@ -1,14 +1,12 @@
-"""The people of these tests, rows for direct inserts, and the welcome task while accounts does not have it."""
+"""The people of these tests, and rows for direct inserts."""
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from celery import current_app, shared_task
 from django.conf import LazySettings
 from django.db import connection
 from django.utils import timezone
@@ -16,27 +14,7 @@ from django.utils import timezone
 from accounts.models import Constituency, User
 from accounts.rules import Role
 from core.base.ids import new_id
-from core.jobs.services import is_known
-from core.jobs.task import LedgerTask
 from tests.factories import UserFactory
-
-WELCOME = "accounts.tasks.send_welcome_notification"
-
-
-def _welcome(user_id: str) -> dict[str, str]:
-    return {"status": "ok", "user": str(User.objects.get(pk=uuid.UUID(user_id)).pk)}
-
-
-@pytest.fixture(autouse=True)
-def welcome() -> Iterator[None]:
-    """The task that welcomes a new farmer is there, also while accounts does not bring it."""
-    if is_known(WELCOME):
-        yield
-        return
-    made = shared_task(base=LedgerTask, name=WELCOME)(_welcome)
-    assert made.name == WELCOME
-    yield
-    current_app.tasks.unregister(WELCOME)
 
 
 @pytest.fixture(autouse=True)
