@@ -5,13 +5,18 @@ from __future__ import annotations
 import re
 
 import phonenumbers
-from phonenumbers import PhoneNumber, PhoneNumberType
+from phonenumbers import PhoneMetadata, PhoneNumber, PhoneNumberType
 
 from core.errors import InvalidInput
 
 E164 = r"^\+233[0-9]{9}$"  # also the CHECK of every phone column
 LONGEST_INPUT = 32  # a number with all its spaces and signs; longer text is something else
 HOW = "write a Ghanaian mobile number as 0XXXXXXXXX, 233XXXXXXXXX or +233XXXXXXXXX"
+_PLAN = PhoneMetadata.metadata_for_region("GH")
+assert _PLAN is not None  # noqa: S101 - the library knows every country
+assert _PLAN.mobile is not None  # noqa: S101
+# The mobile numbers of Ghana's numbering plan in their stored form, as PostgreSQL reads a pattern.
+MOBILE_IN_SQL = rf"^\+233(?:{_PLAN.mobile.national_number_pattern})$"
 NOT_MOBILE = {
     PhoneNumberType.FIXED_LINE: "is a landline, which cannot receive SMS",
     PhoneNumberType.TOLL_FREE: "is a toll-free number, which cannot receive SMS",

@@ -390,15 +390,6 @@ def due_at(entered_at: datetime, days: int, *, latest: datetime | None = None) -
     return due if latest is None else min(due, latest)
 
 
-FRIDAY = 4
-
-
-def due_day(deadline: date, days: int) -> date:
-    """The day on which a reminder goes out so many days before a date: on a weekend, the Friday before (5.4)."""
-    day = deadline - timedelta(days=days)
-    return day - timedelta(days=max(0, day.weekday() - FRIDAY))
-
-
 # --- applications --------------------------------------------------------------------------------------------------
 
 SUSPICIOUS = 50

@@ -160,6 +160,13 @@ RULES = (
         why="addresses that refused us are not to be tried again",
     ),
     Rule(
+        "reminders",
+        table="delivery_reminderlog",
+        keep=None,
+        by="",
+        why="domain.md 4.6: it says who was reminded of what, and is why nobody is reminded of it twice",
+    ),
+    Rule(
         "spend",
         table="delivery_spend",
         keep=400,

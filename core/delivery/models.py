@@ -17,6 +17,7 @@ from core.delivery.rules import (
     Fault,
     Purpose,
     ReceiptSource,
+    ReminderOutcome,
     Status,
     SuppressionReason,
     TemplateStatus,
@@ -235,6 +236,29 @@ class Notification(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.id}"
+
+
+class ReminderLog(models.Model):
+    """A reminder of a subject that is over: written in the transaction of its message, and why it goes out once.
+
+    `subject` is what it is about and for whom, such as batch:<id>/farm:<id>. A moved date has other due days.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    subject = models.CharField(max_length=120)
+    kind = models.CharField(max_length=30)
+    due_day = models.DateField()
+    sent_on = models.DateField(help_text="the day of the run that dealt with it")
+    outcome = models.CharField(max_length=10, choices=_values(ReminderOutcome))
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["subject", "kind", "due_day"], name="reminder_once"),
+            _known("outcome", ReminderOutcome, "reminder_outcome_known"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.subject} on {self.due_day}"
 
 
 class MessageEvent(models.Model):

@@ -1,13 +1,14 @@
 """The rules of sending: states, lanes, sending windows and what a provider's answer leads to. Pure.
 
-Source: domain.md 4.6.2 and 4.6.3, delivery.md 3.
+Source: domain.md 4.6.2, 4.6.3 and 5.4, delivery.md 3.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 
 LEASE_SECONDS = 120  # longer than a call with the longest time-outs allowed; after it the answer is in doubt
@@ -18,7 +19,7 @@ RETRY_BASE_SECONDS = 60
 PROVIDER_AWAY_SECONDS = (15.0, 40.0)  # sending resumes within a minute of the provider's return
 LONGEST_WAIT_SECONDS = 50.0  # however long a provider asks us to stay away: for the same reason
 BATCH_SIZE = 100  # messages in one call of the batch API
-SUNDAY = 6
+FRIDAY, SUNDAY = 4, 6
 
 
 class Channel(StrEnum):
@@ -54,6 +55,12 @@ class ReceiptSource(StrEnum):
     POLL = "poll"
     PUSH = "push"
     BOUNCE = "bounce"
+
+
+class ReminderOutcome(StrEnum):
+    SENT = "sent"
+    COVERED = "covered"  # a later one went out in its place
+    NO_CONTACT = "no_contact"  # no message reaches the person
 
 
 class SuppressionReason(StrEnum):
@@ -244,3 +251,29 @@ DOUBT_SECONDS = LOOK_AGES[-1]
 def resends(purpose: Purpose) -> bool:
     """Whether a message in doubt is sent once more without proof: a code that comes late, or twice, does no harm."""
     return purpose == Purpose.OTP
+
+
+# Reminders before a date, and notices after one (domain.md 5.4).
+
+
+def due_day(deadline: date, days: int) -> date:
+    """The day on which a reminder goes out so many days before a date: on a weekend, the Friday before."""
+    day = deadline - timedelta(days=days)
+    return day - timedelta(days=max(0, day.weekday() - FRIDAY))
+
+
+def reminders_due(deadline: date, days: Iterable[int], today: date) -> dict[int, date]:
+    """Which of the reminders, named by their days before the date, are due today or were before, and on which day; the
+    one that is nearest to the date first. None when the date has passed.
+    """
+    if today > deadline:
+        return {}
+    return {number: due for number in sorted(days) if (due := due_day(deadline, number)) <= today}
+
+
+def notice_due(event: date, days: int, every: int, today: date) -> date | None:
+    """The last day, up to today, on which something was to be told again: so many days after an event, and from then on
+    every so many days. On weekends too; whoever tells on working days alone catches up. None before the first.
+    """
+    first = event + timedelta(days=days)
+    return first + timedelta(days=(today - first).days // every * every) if today >= first else None

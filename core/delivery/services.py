@@ -189,6 +189,11 @@ def addressee(user_id: uuid.UUID) -> Addressee:
     user = get_user_model().objects.filter(pk=user_id).first()
     if user is None:
         raise NotFound(f"There is no person {user_id}.")
+    return addressee_of(user)
+
+
+def addressee_of(user: Any) -> Addressee:
+    """A person with an account whose row has been read."""
     return Addressee(user.phone, user.email, user.language, user.preferred_contact_method, user.pk)
 
 
@@ -232,12 +237,12 @@ def queue_templated_all(template: str, tellings: Sequence[Telling], *, serious: 
         words = found[telling.to.language]
         written = templates.fill(words, telling.values, plain_letters=policy)
         places = []
-        for channel in _channels(words.template, telling.to, serious=serious):
+        for channel, recipient in _ways(words.template, telling.to, serious=serious).items():
             places.append(len(rows))
-            rows.append(_templated(words, written, telling, channel, leaves[channel]))
+            rows.append(templated(words, written, telling, channel, recipient, leaves[channel]))
         mine.append(places)
         if telling.to.user_id and not words.template.secret:
-            notices[number] = _notice(words, written, telling, telling.to.user_id)
+            notices[number] = notice(words, written, telling, telling.to.user_id)
     stored = _write(rows, hint=True)
     Notification.objects.bulk_create(notices.values(), ignore_conflicts=True)
     return [
@@ -246,31 +251,46 @@ def queue_templated_all(template: str, tellings: Sequence[Telling], *, serious: 
     ]
 
 
-def _channels(template: Template, to: Addressee, *, serious: bool) -> list[Channel]:
-    """By which channels a person is told; none when there is no usable address."""
-    sms = [Channel.SMS] if to.phone and template.sms else []
-    email = [Channel.EMAIL] if to.email and not checked_address(to.email)[1] else []
+def _ways(template: Template, to: Addressee, *, serious: bool) -> dict[Channel, str]:
+    """By which channels a person is told, each with the address in its stored form; none when none is usable."""
+
+    def sms() -> dict[Channel, str]:
+        number = _usable(to.phone) if template.sms else ""
+        return {Channel.SMS: number} if number else {}
+
+    def email() -> dict[Channel, str]:
+        address, problem = checked_address(to.email)
+        return {} if problem else {Channel.EMAIL: address}
+
     if template.purpose in (Purpose.OTP, Purpose.BULK):
-        return sms
+        return sms()
     if template.purpose == Purpose.REPORT:
-        return email
+        return email()
     if template.purpose in (Purpose.SECURITY, Purpose.ADMIN):
-        return email + sms if serious else email or sms
+        return email() | sms() if serious else email() or sms()
     if to.user_id is None:
-        return sms + email
-    return email or sms if to.prefers == EMAIL_PREFERRED else sms or email
+        return sms() | email()
+    return email() or sms() if to.prefers == EMAIL_PREFERRED else sms() or email()
 
 
-def _templated(
-    found: InForce, written: Written, telling: Telling, channel: Channel, leaves: datetime
+def _usable(phone: str) -> str:
+    try:
+        return phones.normalise(phone)
+    except InvalidInput:
+        return ""
+
+
+def templated(
+    found: InForce, written: Written, telling: Telling, channel: Channel, recipient: str, leaves: datetime
 ) -> OutboundMessage:
+    """A message that is not written yet. Raises InvalidInput when it is too long for its channel."""
     template, to = found.template, telling.to
     if channel == Channel.SMS:
         text, parts = checked_sms(written.sms)
-        recipient, content = phones.normalise(to.phone), Content("", text, "")
+        content = Content("", text, "")
     else:
         text, parts = checked_text(written.text, "The e-mail's text"), 1
-        recipient, content = checked_address(to.email)[0], Content(checked_title(written.title), text, written.html)
+        content = Content(checked_title(written.title), text, written.html)
     row = _row(
         channel=channel,
         recipient=recipient,
@@ -291,7 +311,7 @@ def _templated(
     return row
 
 
-def _notice(found: InForce, written: Written, telling: Telling, user_id: uuid.UUID) -> Notification:
+def notice(found: InForce, written: Written, telling: Telling, user_id: uuid.UUID) -> Notification:
     return Notification(
         user_id=user_id,
         kind=found.template.key[:50],

@@ -138,31 +138,6 @@ def test_an_application_is_screened_by_kind_phone_and_spam(kind: str, verified: 
 # --- dates ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("deadline", "days", "due"),
-    [
-        (date(2026, 6, 17), 7, date(2026, 6, 10)),
-        (date(2026, 6, 17), 3, date(2026, 6, 12)),
-        (date(2026, 6, 17), 1, date(2026, 6, 16)),
-        (date(2026, 6, 14), 7, date(2026, 6, 5)),
-        (date(2026, 6, 14), 3, date(2026, 6, 11)),
-        (date(2026, 6, 14), 1, date(2026, 6, 12)),
-        (date(2026, 6, 15), 7, date(2026, 6, 8)),
-        (date(2026, 6, 15), 3, date(2026, 6, 12)),
-        (date(2026, 6, 15), 1, date(2026, 6, 12)),
-    ],
-)
-def test_a_reminder_due_on_a_weekend_goes_out_on_the_friday_before(deadline: date, days: int, due: date) -> None:
-    assert rules.due_day(deadline, days) == due
-
-
-@given(day, st.integers(0, 400))
-def test_a_due_day_is_a_working_day_at_most_two_days_early(deadline: date, days: int) -> None:
-    due = rules.due_day(deadline, days)
-    assert due.weekday() < 5
-    assert timedelta(0) <= deadline - timedelta(days=days) - due <= timedelta(days=2)
-
-
 def test_a_review_is_due_after_its_days_and_not_after_the_latest() -> None:
     entered = datetime(2026, 6, 1, 9, tzinfo=UTC)
     assert rules.due_at(entered, 7) == datetime(2026, 6, 8, 9, tzinfo=UTC)
