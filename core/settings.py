@@ -53,6 +53,7 @@ INSTALLED_APPS = [
     "allauth.headless",
     "core",
     "core.health",
+    "core.reporting",
     "core.delivery",
     "core.jobs",
     "core.api",

@@ -175,6 +175,15 @@ RULES = (
         why="a year of costs, with the month before it to compare",
     ),
     Rule(
+        "reports",
+        table="reporting_report",
+        keep=0,
+        when="expires_at < %(before)s AND content IS NOT NULL",
+        blank="content = NULL",
+        by=WEEKLY,
+        why="domain.md 6.4: what a report says is kept for 30 days; that it was made, and its hash, stay",
+    ),
+    Rule(
         "health_reports",
         table="health_healthreport",
         keep=NOTIFICATION_DAYS,

@@ -32,6 +32,8 @@ from core.delivery.models import (
 from core.errors import Conflict, InvalidInput
 from core.health.models import HealthReport, SystemMetric
 from core.jobs.operations import Actor
+from core.reporting.rules import Kind
+from core.reporting.services import make
 from core.tasks import cleanup_old_notifications
 from tests.delivery.outbox import Aside, meanwhile
 from tests.factories import UserFactory
@@ -151,6 +153,11 @@ def traces(message: OutboundMessage, days: float) -> None:
     Attachment.objects.filter(pk=file.pk).update(created_at=ago(days))
 
 
+def a_report(days: float) -> None:
+    day = ago(days).date()
+    make(kind=Kind.BRIEF, scope="all", first=day, last=day, content=lambda: {"farms": 1}, now=ago(days))
+
+
 def test_what_is_old_goes_and_what_is_young_stays() -> None:
     for days in (89, 91):
         a_notification(days)
@@ -160,6 +167,7 @@ def test_what_is_old_goes_and_what_is_young_stays() -> None:
         traces(a_message(days=days), days)
     for days in (29, 31):
         a_message(days=days, purpose="security")
+        a_report(days)
     for days in (399, 401):
         Spend.objects.create(day=ago(days).date(), shard=0)
         SystemMetric.objects.create(
@@ -182,6 +190,7 @@ def test_what_is_old_goes_and_what_is_young_stays() -> None:
         "attempts": 1,
         "campaign_recipients": 1,
         "campaigns": 1,
+        "reports": 1,
         "health_reports": 1,
         "metrics": 1,
         "login_records": 1,

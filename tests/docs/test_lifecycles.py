@@ -12,6 +12,7 @@ from accounts.rules import INVITATION_TRANSITIONS
 from core.delivery import rules as delivery
 from core.delivery.models import Campaign, CampaignRecipient
 from core.jobs import rules as jobs
+from core.reporting import rules as reporting
 from farms import rules as farms
 from tests.docs.specification import ROOT
 
@@ -55,6 +56,7 @@ def choices(model: type[Campaign] | type[CampaignRecipient]) -> list[str]:
         ("An enrolment", farms.ways(farms.ENROLLMENT)),
         ("A flock", farms.ways(farms.FLOCK)),
         ("An alert", farms.ways(farms.ALERT)),
+        ("A report", reporting.TRANSITIONS),
     ],
 )
 def test_states_and_ways_are_those_of_the_rules(heading: str, transitions: Mapping[Any, Iterable[Any]]) -> None:
