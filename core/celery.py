@@ -34,6 +34,9 @@ SCHEDULE: dict[str, Entry] = {
     # every 30 minutes, every hour: a picture of the present, which a later one replaces
     "generate-system-health-report": Entry("core.tasks.generate_system_health_report", "*/30 * * * *", late=Late.SKIP),
     "aggregate-system-metrics": Entry("core.tasks.aggregate_system_metrics", "5 * * * *", late=Late.SKIP),
+    # in the morning, on working days: farmers first, then those who decide
+    "send-enrollment-reminders": Entry("farms.tasks.send_enrollment_reminders", "0 9 * * 1-5"),
+    "check-pending-applications": Entry("farms.tasks.check_pending_applications", "0 10 * * 1-5"),
     # twice a day: what has run out
     "cleanup-expired-tokens": Entry("accounts.tasks.cleanup_expired_tokens", "45 */12 * * *"),
     # at night: what is past its retention

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from core.delivery.rules import Purpose
 from core.delivery.wording import Template
 from farms.rules import ReviewLevel
@@ -45,7 +47,31 @@ def _enrollment(name: str, title: str, text: str, sms: str, **examples: str) -> 
 
 STAGE = STAGES[ReviewLevel.REGIONAL]
 DEADLINE = "Tue 30 Jun 2026"
+ENROLLMENT_REMINDER, REVIEW_DIGEST = "farms.enrollment_reminder", "farms.review_digest"
 TEMPLATES = (
+    Template(
+        key=ENROLLMENT_REMINDER,
+        purpose=Purpose.SERVICE,
+        examples={"batch": "Layers 2026", "code": BATCH, "deadline": DEADLINE, "left": "3 days left"},
+        title="Your farm can apply to the batch {batch} until {deadline}",
+        text="Dear farmer,\n\nyour farm meets the conditions of the batch {batch} ({code}), and we have no application"
+        " of yours. You can apply until {deadline}: {left}.\n\nYEA Poultry",
+        sms="YEA Poultry: your farm can apply to batch {code} until {deadline}: {left}.",
+        why="You get this e-mail because your farm is registered in the YEA poultry programme.",
+    ),
+    Template(
+        key=REVIEW_DIGEST,
+        purpose=Purpose.ADMIN,
+        examples={
+            "name": NAME,
+            "day": "Mon 15 Jun 2026",
+            "lines": "Due within 2 days: 1 (APP-2026-00001)\nOverdue: 2 (APP-2026-00002, PROG-2026-00001)",
+        },
+        title="Reviews that wait for you, {day}",
+        text="Dear {name},\n\n{lines}\n\nWhat to do: open the list of reviews and decide, or ask for changes.\n\nYEA"
+        " Poultry",
+        why="You get this e-mail because reviews of the YEA poultry programme are among your duties.",
+    ),
     _application(
         "submitted",
         "We have received your application",
@@ -178,3 +204,26 @@ def high_mortality(
         f"{value} % of the birds of flock {flock} of the farm {farm} died {period} {day}. Above {threshold} % is told."
     )
     return f"Many deaths: flock {flock} of {farm}, {value} %", f"{what}\n{do}"
+
+
+def waiting(found: Mapping[str, tuple[int, Sequence[str]]], *, soon: int, stale: int) -> str:
+    """The lines of a digest: of each kind how many, and the numbers of those that wait longest."""
+    says = {
+        "sla_overdue": "Overdue",
+        "sla_soon": f"Due within {soon} {'day' if soon == 1 else 'days'}",
+        "stale": f"Not moved for more than {stale} {'day' if stale == 1 else 'days'}",
+    }
+    return "\n".join(_line(says[kind], *found[kind]) for kind in says if kind in found)
+
+
+def _line(what: str, count: int, numbers: Sequence[str]) -> str:
+    more = f" and {count - len(numbers):,} more" if count > len(numbers) else ""
+    return f"{what}: {count:,} ({', '.join(numbers)}{more})"
+
+
+def stale_applications(*, count: int, day: str) -> tuple[str, str]:
+    """Title and text of what headquarters are told of what does not move."""
+    stand = "application or enrolment does" if count == 1 else "applications and enrolments do"
+    title = f"{count:,} {stand} not move"
+    text = f"{day}: {title}. The admins of the level above have been told which.\nWhat to do: ask what holds them up."
+    return title, text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any
 
 from core.base.registries import Notice, Recipient, Severity
@@ -41,3 +42,16 @@ def _alert(context: Mapping[str, Any]) -> Alert:
     if alert is None:
         raise NotFound(f"There is no alert {alert_id}. Pass the id of a stored one.")
     return alert
+
+
+def stale_applications(context: Mapping[str, Any]) -> Notice:
+    """`count` and `day`: so many applications and enrolments were told of that day, since they do not move."""
+    count = context.get("count")
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise InvalidInput("count must say how many applications and enrolments do not move, at least 1.")
+    try:
+        day = date.fromisoformat(context.get("day", ""))
+    except (TypeError, ValueError) as error:
+        raise InvalidInput("day must be a date such as 2026-11-23.") from error
+    title, text = messages.stale_applications(count=count, day=f"{day:%a %-d %b}")
+    return Notice(title, text, Severity.WARNING, ("day", day.isoformat()), day.isoformat())

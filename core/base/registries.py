@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -94,6 +94,34 @@ cleanup_steps: Registry[CleanupStep] = Registry()
 expiry_steps: Registry[CleanupStep] = Registry()  # of `accounts.tasks.cleanup_expired_tokens`: what has run out
 system_figures: Registry[SystemFigure] = Registry()
 after_metrics: Registry[Callable[[Hour], None]] = Registry()  # in the transaction that writes the metrics
+
+
+# --- the activity of a farm ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FarmEvent:
+    """Something that happened to a farm. `what` names its kind, `about` are texts and numbers of it."""
+
+    at: datetime
+    what: str
+    about: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class FarmActivity:
+    """What an app adds to the activity report of a farm: figures under its name, and events among those of the others.
+
+    All values are such as JSON has; amounts and rates are text.
+    """
+
+    figures: Mapping[str, Any]
+    events: Sequence[FarmEvent] = ()
+
+
+# Of a farm from one day to another, both included.
+ActivitySection = Callable[[uuid.UUID, date, date], FarmActivity]
+activity_sections: Registry[ActivitySection] = Registry()  # of `farms.tasks.generate_farm_activity_report`
 
 
 # --- the audit chain -----------------------------------------------------------------------------------------------

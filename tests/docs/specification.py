@@ -16,9 +16,6 @@ TASKS_NOT_YET = {
         "aggregate_daily_metrics", "aggregate_regional_metrics", "generate_weekly_report", "refresh_dashboard_cache",
         "generate_production_report",
     )),
-    *(f"farms.tasks.{name}" for name in (
-        "send_enrollment_reminders", "check_pending_applications", "generate_farm_activity_report",
-    )),
     *(f"sales_revenue.tasks.{name}" for name in (
         "check_expired_activations", "send_expiration_warnings", "calculate_daily_platform_revenue",
         "sync_order_commissions", "generate_seller_payout_report",

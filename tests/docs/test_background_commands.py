@@ -19,11 +19,14 @@ from typing import Any
 import pytest
 from django_celery_beat.models import PeriodicTask
 
+from accounts.models import User
 from accounts.rules import Role
+from core.jobs.models import TaskRun
+from core.reporting.models import Report
 from core.tasks import prune_finished_runs
 from farms.models import FarmInvitation
 from tests.docs.specification import ROOT, commands, snippet
-from tests.factories import UserFactory
+from tests.factories import UserFactory, a_farm
 from tests.farms.journey import apply
 from tests.sandbox.process import Sandbox, free_port
 from tests.system.product import Process, database_url, wait_until, worker
@@ -103,6 +106,19 @@ def test_an_applicant_reads_of_the_approval(sandbox: Sandbox, a_worker: Process)
     assert f"application {application.application_number} is approved" in told()[0]
     links = [message for message in sandbox.messages(kind="sms") if "/farms/invitation/" in message["text"]]
     assert len(links) <= 1, "the link goes out once"
+
+
+def test_a_report_is_asked_for_and_made(sandbox: Sandbox, a_worker: Process) -> None:
+    farm = a_farm()
+    User.objects.filter(pk=farm.user_id).update(email="farmer@example.com")
+    exec(snippet("Generating Reports"), {"farm": farm})
+    wait_until(lambda: TaskRun.objects.get().state == "succeeded", 20, "the report")
+    run, report = TaskRun.objects.get(), Report.objects.get()
+    assert run.result == {"status": "ok", "report_id": str(report.pk), "emailed": False, "reason": "no_document"}
+    assert (report.scope, report.status) == (f"farm:{farm.pk}", "ready")
+    assert (report.period_to - report.period_from).days == 29
+    assert run.kwargs == {"days": 30, "email": "***"}
+    assert not sandbox.messages()
 
 
 def test_the_migrations_of_beat_can_be_run() -> None:

@@ -46,13 +46,14 @@ BLOCKS = {
     "Sending SMS Asynchronously": f"{RUN}::test_the_calls_of_the_page_arrive_and_their_results_are_told",
     "Sending Email": f"{RUN}::test_the_calls_of_the_page_arrive_and_their_results_are_told",
     "Notifying Application Status": f"{RUN}::test_an_applicant_reads_of_the_approval",
+    "Generating Reports": f"{RUN}::test_a_report_is_asked_for_and_made",
     "View Task Results": f"{RUN}::test_the_calls_of_the_page_arrive_and_their_results_are_told",
     "Systemd Service for Celery Worker": f"{RUN}::test_a_unit_s_process_starts_detached_and_ends_on_term",
     "Systemd Service for Celery Beat": f"{RUN}::test_a_unit_s_process_starts_detached_and_ends_on_term",
     "Example: Proper Task Pattern": f"{HERE}::test_an_id_is_taken_and_a_model_instance_refused",
 }
 PICTURES = {"Architecture"}
-BLOCKS_NOT_YET = {"Refreshing Dashboard Cache", "Generating Reports"}
+BLOCKS_NOT_YET = {"Refreshing Dashboard Cache"}
 
 # A command or option → the test that runs it.
 INSPECT = f"{LEDGER}::TestOneWorker::test_the_documented_questions_are_answered_while_a_worker_runs"
