@@ -40,6 +40,7 @@ PARTS = {
     "audit": "audit",
     "sign_in": "accounts",
     "people": "accounts",
+    "reminders": "reminders",
 }
 GROUPS = {
     group: [part for part, module in PARTS.items() if module in modules]
