@@ -28,6 +28,7 @@ OPEN = frozenset({
     "new_password",
     "confirm_email",
     "accept_invitation",
+    "farm_invitation",
 })  # fmt: skip
 API = "/api/"  # answers by itself, to sessions and tokens alike: accounts.api.permissions
 

@@ -138,8 +138,9 @@ def _typed(request: HttpRequest) -> str:
 Linked = Callable[[HttpRequest, str], HttpResponse]
 
 
-def behind_a_link(view: Linked) -> Linked:
-    """A page with a token in its address. No address is told to where one goes from there.
+def behind_a_link(view: Linked, over: str = "accounts/link_over.html") -> Linked:
+    """A page with a token in its address. No address is told to where one goes from there; `over` is what is shown
+    when the link is not good.
 
     Browsers send `Origin: null` from such a page, which Django's check of forms refuses. It is not needed: whoever can
     make a browser send the token has it, and nothing is done to who is signed in there.
@@ -150,7 +151,7 @@ def behind_a_link(view: Linked) -> Linked:
         try:
             answer = view(request, token)
         except secrets.LinkNotGood:
-            answer = render(request, "accounts/link_over.html", {"kind": view.__name__}, status=404)
+            answer = render(request, over, {"kind": view.__name__}, status=404)
         answer.headers["Referrer-Policy"] = "no-referrer"
         return answer
 

@@ -16,6 +16,7 @@ urlpatterns = [
     path("", TemplateView.as_view(template_name="core/home.html", extra_context={"sandbox": SANDBOX}), name="home"),
     path("api/v1/", include("core.api.urls")),
     path("accounts/", include("accounts.urls")),  # by name: core knows no app above it
+    path("farms/", include("farms.urls")),
     path("_allauth/", include("accounts.headless")),
     path("admin/", admin.site.urls),
     path("favicon.ico", RedirectView.as_view(url=f"/{settings.STATIC_URL.strip('/')}/core/icon.svg")),

@@ -1,12 +1,14 @@
-"""Addresses of pages that messages lead to. `core.middleware` keeps their tokens out of the log."""
+"""Addresses of pages that messages lead to. `farms/urls.py` builds its paths from the same templates."""
 
 from __future__ import annotations
 
 from django.conf import settings
 
-INVITATION = "/farms/invitation/{token}/"
+MOUNT = "farms/"  # as in core/urls.py; core/middleware.py hides the tokens in logs
+TOKEN = "<str:token>"  # noqa: S105 - a converter of Django's paths
+INVITATION = f"invitation/{TOKEN}/"
 
 
 def invitation(token: str) -> str:
     """The page on which an approved applicant opens the account."""
-    return f"{settings.BASE_URL.rstrip('/')}{INVITATION.format(token=token)}"
+    return f"{settings.BASE_URL.rstrip('/')}/{MOUNT}{INVITATION.replace(TOKEN, token)}"

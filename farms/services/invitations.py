@@ -14,8 +14,9 @@ from django.db.models import QuerySet
 from accounts.models import User
 from accounts.rules import Role
 from accounts.services import people as accounts
+from accounts.services.secrets import LinkNotGood, checked_password
 from core.base import cleaning
-from core.errors import Conflict, InvalidInput, NotFound
+from core.errors import Conflict, InvalidInput
 from core.jobs.services import enqueue
 from farms import rules
 from farms.models import (
@@ -58,8 +59,13 @@ def mint(invitation: FarmInvitation, *, now: datetime) -> str:
 
 
 def find(*, token: str, now: datetime) -> FarmInvitation:
-    """The invitation that a link leads to, with its application. Raises NotFound when it is none, used or over."""
+    """The invitation that a link leads to, with its application. Raises LinkNotGood when it is none, used or over."""
     return _good(FarmInvitation.objects.select_related("application__constituency"), token, now)
+
+
+def has_account(application: FarmApplication) -> bool:
+    """Whether there is an account with the phone of the application: then no password is chosen for it."""
+    return User.objects.filter(phone=application.primary_phone).exists()
 
 
 @transaction.atomic
@@ -67,8 +73,8 @@ def accept(*, token: str, password: str | None, where: Where, now: datetime, far
     """Open account and farm: user, farm, measures and primary location at once (domain.md 4.2.3).
 
     An account with the same verified phone and without a farm becomes the owner, with its own password. Single use.
-    `farm_name` replaces that of the application, where another farm has it. Raises NotFound for an invitation that is
-    used or over, InvalidInput, and Conflict when phone, Ghana Card or TIN belong to another farm or account.
+    `farm_name` replaces that of the application, where another farm has it. Raises LinkNotGood for an invitation that
+    is used or over, InvalidInput, and Conflict when phone, Ghana Card or TIN belong to another farm or account.
     """
     invitation = _good(FarmInvitation.objects.select_for_update(no_key=True), token, now)
     application = (
@@ -127,7 +133,7 @@ def expire(now: datetime, limit: int) -> int:
 def _good(invitations: QuerySet[FarmInvitation], token: str, now: datetime) -> FarmInvitation:
     invitation = invitations.filter(code_hash=hashed(token), status=InvitationStatus.SENT).first() if token else None
     if invitation is None or invitation.expires_at is None or invitation.expires_at <= now:
-        raise NotFound(GONE)
+        raise LinkNotGood(GONE)
     return invitation
 
 
@@ -139,32 +145,41 @@ def _move(invitation: FarmInvitation, act: Act) -> None:
 def _owner(application: FarmApplication, farm_number: str, password: str | None, now: datetime) -> User:
     known = User.objects.select_for_update(no_key=True, of=("self",)).filter(phone=application.primary_phone).first()
     if known is not None:
-        able = known.is_active and not known.is_suspended_at(now)
-        if (
-            known.role != Role.FARMER
-            or not known.phone_verified
-            or not able
-            or Farm.objects.filter(user=known).exists()
-        ):
-            raise Conflict("An account with this phone number exists and cannot take the farm. Ask your office.")
+        _must_be_able(known, now)
         return known
     if not password:
         raise InvalidInput("password: Choose a password for your account.")
     first, _, last = application.full_name.rpartition(" ")
     taken = application.email and User.objects.filter(email=application.email).exists()
+    about = {
+        "username": farm_number.lower(),
+        "phone": application.primary_phone,
+        "email": "" if taken else application.email,  # somebody's account has it: people of one house share an address
+        "first_name": first or last,
+        "last_name": last if first else "",
+    }
+    checked_password(password, User(**about))
     return accounts.create_user(
-        username=farm_number.lower(),
-        phone=application.primary_phone,
+        **about,
         role=Role.FARMER,
         activated_at=now,
         password=password,
-        email="" if taken else application.email,  # somebody's account has it: people of one house share an address
-        first_name=first or last,
-        last_name=last if first else "",
+        region=application.region,
         district=application.district,
         constituency=application.constituency,
         language=application.language,
     )
+
+
+def _must_be_able(known: User, now: datetime) -> None:
+    able = known.role == Role.FARMER and known.is_active and not known.is_suspended_at(now)
+    if not able or Farm.objects.filter(user=known).exists():
+        raise Conflict("An account with this phone number exists and cannot take the farm. Ask your office.")
+    if not known.phone_verified:
+        raise Conflict(
+            "The account with this phone number cannot take the farm before the number is confirmed. Sign in, confirm"
+            " it, and open this link again."
+        )
 
 
 def _farm(application: FarmApplication, owner: User, farm_number: str, farm_name: str) -> Farm:

@@ -1,0 +1,41 @@
+"""The pages of farms as a person sees them, at 360 and 1280 px, light and dark."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+from pytest_django.live_server_helper import LiveServer
+
+from accounts.rules import Role
+from tests.accounts.test_pages_for_strangers import NEW
+from tests.browser.test_pages import fits
+from tests.factories import UserFactory
+from tests.farms.journey import apply
+from tests.farms.test_invitations import linked
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.xdist_group("browser"),
+    pytest.mark.django_db(transaction=True),
+]
+
+
+def test_the_page_behind_an_invitation_fits_and_opens_the_account(page: Page, live_server: LiveServer) -> None:
+    application = apply(
+        "independent", phone_verified=True, constituency=UserFactory.create(role=Role.CONSTITUENCY_ADMIN).constituency
+    )
+    address = f"{live_server.url}/farms/invitation/{linked(application)}/"
+    page.goto(address)
+    assert fits(page)
+    page.get_by_label("Password", exact=True).fill(NEW)
+    page.get_by_label("Password once more").fill("another")
+    page.get_by_role("button", name="Open my account").click()
+    expect(page.get_by_role("alert")).to_have_text("These two passwords are not the same. Type both again.")
+    assert fits(page)
+    page.get_by_label("Password", exact=True).fill(NEW)
+    page.get_by_label("Password once more").fill(NEW)
+    page.get_by_role("button", name="Open my account").click()
+    expect(page.get_by_text("Your account and your farm are open")).to_be_visible()
+    page.goto(address)
+    expect(page.get_by_role("heading", name="This link does not work any more")).to_be_visible()
+    assert fits(page)
