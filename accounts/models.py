@@ -255,7 +255,7 @@ class User(Row, AbstractBaseUser, PermissionsMixin):
 
     @property
     def is_staff(self) -> bool:
-        """Whether Django's admin site opens for this person: platform and national roles."""
+        """Whether Django's admin site opens for this person; what is in it, each page asks the policy."""
         return self.level in rules.ADMIN_SITE_LEVELS
 
     @property

@@ -159,7 +159,7 @@ KINDS: dict[Role, Kind] = {
     **dict.fromkeys((Role.SUPER_ADMIN, Role.NATIONAL_ADMIN, Role.REGIONAL_ADMIN, Role.CONSTITUENCY_ADMIN), Kind.ADMIN),
     **dict.fromkeys((Role.NATIONAL_STAFF, Role.REGIONAL_STAFF, Role.CONSTITUENCY_STAFF), Kind.STAFF),
 }
-ADMIN_SITE_LEVELS = frozenset({Level.PLATFORM, Level.NATIONAL})
+ADMIN_SITE_LEVELS = frozenset(Level) - {Level.BUSINESS, Level.END_USER}  # whoever works for the programme
 
 # Of these, on any account but a farmer's, the platform's admins are told (domain.md 4.1.2).
 TOLD_TO_ADMINS = frozenset({SecurityKind.SUSPENDED, SecurityKind.MFA_RESET, SecurityKind.FORCED_SIGN_OUT})

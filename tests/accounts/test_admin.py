@@ -44,12 +44,22 @@ def test_every_page_opens_for_a_super_admin(client, owner, model):
     assert client.get(address(f"{model}_changelist"), {"q": "a"}).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "role", [role for role in Role if role not in ("SUPER_ADMIN", "NATIONAL_ADMIN", "NATIONAL_STAFF")]
-)
-def test_the_admin_site_stays_closed_for_roles_below_the_national_level(client, role):
+@pytest.mark.parametrize("role", ["FARMER", "INSTITUTIONAL_SUBSCRIBER"])
+def test_the_admin_site_stays_closed_for_who_does_not_work_for_the_programme(client, role):
     client.force_login(UserFactory.create(role=role))
     assert client.get(reverse("admin:index")).status_code == 302
+
+
+@pytest.mark.parametrize("role", ["NATIONAL_STAFF", "REGIONAL_ADMIN", "CONSTITUENCY_ADMIN", "VETERINARY_OFFICER"])
+def test_below_headquarters_people_and_geography_stay_closed(client, role):
+    user = UserFactory.create(role=role)
+    client.force_login(user)
+    assert client.get(reverse("admin:index")).status_code == 200
+    rows = {"user": user, "region": Region.objects.first(), "constituency": Constituency.objects.first()}
+    for model, row in rows.items():
+        assert row
+        for page in (address(f"{model}_changelist"), address(f"{model}_add"), address(f"{model}_change", row.pk)):
+            assert client.get(page).status_code == 403, page
 
 
 def test_the_list_of_people_shows_numbers_masked(client, owner):

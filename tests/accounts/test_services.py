@@ -152,7 +152,7 @@ def test_a_region_is_found_in_any_case_and_an_unknown_one_is_refused_with_the_kn
 def test_the_factory_makes_a_valid_person_of_every_role(role):
     user = UserFactory.create(role=role)
     user.full_clean()
-    assert user.is_staff == (user.level in {Level.PLATFORM, Level.NATIONAL})
+    assert user.is_staff == (user.level not in {Level.BUSINESS, Level.END_USER})
     assert user.is_superuser == (role == Role.SUPER_ADMIN)
 
 
