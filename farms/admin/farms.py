@@ -1,0 +1,256 @@
+"""Farms with what belongs to them: stopped, taken back into work and given officers through the services."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Q, QuerySet, Value
+from django.db.models.functions import Concat
+from django.http import FileResponse, Http404, HttpRequest
+from django.shortcuts import get_object_or_404
+from django.urls import URLPattern, path
+from django.views.decorators.cache import never_cache
+
+from accounts import selectors as people
+from accounts.admin.asking import ReadOnly, may_somewhere, me
+from accounts.models import User
+from accounts.policy import Action
+from core import clock, phones
+from farms import rules, selectors
+from farms.admin.asking import (
+    FARM_SEARCH,
+    Act,
+    Documents,
+    Lines,
+    OfficerForm,
+    ReasonForm,
+    Scoped,
+    farm_found,
+    is_search,
+    link,
+    named,
+    sees_all,
+)
+from farms.models import (
+    Biosecurity,
+    Farm,
+    FarmAssignment,
+    FarmDocument,
+    FarmLocation,
+    FarmScore,
+    Flock,
+    Infrastructure,
+)
+from farms.services import farms
+from farms.services.common import day_of
+
+KEEP, MANAGE = (Action.KEEP_FARM,), (Action.MANAGE_FARM,)
+SCORES_SHOWN = timedelta(days=365)
+BY_NUMBER = Concat("farm_number", Value("")).asc()  # which no index has: accounts.selectors.BY_USERNAME says why
+
+
+class Locations(Lines):
+    model = FarmLocation
+    fields = (
+        *("is_primary", "digital_address", "community", "constituency_named", "latitude", "longitude"),
+        *("gps_verified", "land_size_acres"),
+    )
+    related = ("constituency__region",)
+    ordering = ("-is_primary", "created_at")
+
+    @admin.display(description="constituency")
+    def constituency_named(self, location: FarmLocation) -> str:
+        return f"{location.constituency}, {location.constituency.region}"
+
+
+class Equipment(Lines):
+    model = Infrastructure
+    fields = ("infrastructure_type", "bird_capacity", "year_round", "status", "condition", "next_maintenance_due")
+    ordering = ("infrastructure_type", "created_at")
+
+
+class Measures(Lines):
+    model = Biosecurity
+    fields = ("in_place", "missing", "updated_at")
+
+    @admin.display
+    def in_place(self, row: Biosecurity) -> str:
+        return _measures(row, there=True)
+
+    @admin.display
+    def missing(self, row: Biosecurity) -> str:
+        return _measures(row, there=False)
+
+
+def _measures(row: Biosecurity, *, there: bool) -> str:
+    names = [name.replace("_", " ") for name in rules.MEASURES if getattr(row, name) == there]
+    return ", ".join(names) or "none"
+
+
+class Officials(Lines):
+    model = FarmAssignment
+    fields = ("official", "created_at")
+    related = ("officer",)
+    ordering = ("created_at",)
+    verbose_name_plural = "field officials"
+
+    @admin.display
+    def official(self, row: FarmAssignment) -> str:
+        return named(row.officer)
+
+
+class Scores(Lines):
+    model = FarmScore
+    fields = ("day", "readiness", "biosecurity", "formula_version")
+    ordering = ("-day", "-formula_version")
+    verbose_name_plural = "scores of the last year"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[FarmScore]:
+        return super().get_queryset(request).filter(day__gte=day_of(clock.now() - SCORES_SHOWN))
+
+
+class Flocks(Lines):
+    model = Flock
+    action = Action.READ_FARM_REPORT
+    fields = ("flock_itself", "flock_type", "breed", "arrival_date", "initial_count", "current_count", "status")
+    ordering = ("flock_number",)
+
+    @admin.display(description="flock")
+    def flock_itself(self, flock: Flock) -> str:
+        return link(flock, str(flock.flock_number))
+
+
+def _to_farm(service: Callable[..., object]) -> Callable[[User, Farm, Mapping[str, Any]], object]:
+    return lambda actor, row, said: service(actor=actor, farm_id=row.pk, **said)
+
+
+def _to_officer(service: Callable[..., object]) -> Callable[[User, Farm, Mapping[str, Any]], object]:
+    return lambda actor, row, said: service(actor=actor, farm_id=row.pk, officer_id=said["officer"].pk)
+
+
+def _without_officer(actor: User, farm: Farm, _said: Mapping[str, Any]) -> object:
+    return farms.name_extension_officer(actor=actor, farm_id=farm.pk, officer_id=None)
+
+
+@admin.register(Farm)
+class FarmAdmin(Scoped):
+    action = Action.SEE_FARM
+    machine = rules.FARM
+    state = "farm_status"
+    acts = (
+        Act("activate", "Activate", _to_farm(farms.activate), KEEP, rules.Act.ACTIVATE),
+        Act("deactivate", "Deactivate", _to_farm(farms.deactivate), KEEP, rules.Act.DEACTIVATE),
+        Act("suspend", "Suspend", _to_farm(farms.suspend), MANAGE, rules.Act.SUSPEND, ReasonForm),
+        Act("reinstate", "Reinstate", _to_farm(farms.reinstate), MANAGE, rules.Act.REINSTATE, ReasonForm),
+        Act(
+            "name_extension_officer",
+            "Name the extension officer",
+            _to_officer(farms.name_extension_officer),
+            MANAGE,
+            form=OfficerForm,
+        ),
+        Act("without_extension_officer", "Take the extension officer off", _without_officer, MANAGE),
+        Act("assign", "Give to a field official", _to_officer(farms.assign), MANAGE, form=OfficerForm),
+        Act("unassign", "Take from a field official", _to_officer(farms.unassign), MANAGE, form=OfficerForm),
+    )
+    list_display = (
+        *("farm_number", "farm_name", "farmer", "masked_phone", "constituency", "farm_status"),
+        *("total_bird_capacity", "biosecurity_score", "readiness_score"),
+    )
+    list_filter = ("farm_status", "is_government", "primary_production_type", "constituency__region")
+    list_select_related = ("user", "constituency")
+    search_fields = ("farm_number",)  # there is a search; what it means, get_search_results says
+    search_help_text = FARM_SEARCH
+    inlines = (Locations, Flocks, Equipment, Measures, Documents, Officials, Scores)
+    fieldsets = (
+        (None, {"fields": ("farm_number", "farm_name", "farm_status", "is_government", "application")}),
+        ("Farmer", {"fields": ("farmer", "primary_phone")}),
+        (
+            "Farm",
+            {
+                "fields": (
+                    *("place", "number_of_poultry_houses", "total_bird_capacity", "primary_production_type"),
+                    "officer",
+                )
+            },
+        ),
+        ("Scores", {"fields": ("biosecurity_score", "readiness_score", "score_version")}),
+    )
+    identity = ("Identity", {"fields": ("ghana_card_number", "tin")})
+
+    def scope(self, user: User) -> QuerySet[Farm]:
+        return selectors.farms_in_scope(user)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Farm | None = None) -> Any:
+        """Who somebody is, for those who read applications: others look after birds."""
+        found = tuple(super().get_fieldsets(request, obj))
+        return (*found, self.identity) if may_somewhere(request, Action.SEE_APPLICATIONS) else found
+
+    def get_ordering(self, request: HttpRequest) -> tuple[Any, ...]:
+        """The index of numbers is walked through the whole nation only: numbers begin with the region."""
+        is_whole = sees_all(request) and not is_search(request) and "constituency__region__id__exact" not in request.GET
+        return ("farm_number",) if is_whole else (BY_NUMBER,)
+
+    def get_search_results(
+        self, _request: HttpRequest, queryset: QuerySet[Farm], search_term: str
+    ) -> tuple[QuerySet[Farm], bool]:
+        return (queryset.filter(farm_found(search_term)) if search_term.strip() else queryset), False
+
+    def fits(self, user: User, row: Farm, act: Act) -> bool:
+        if not any(people.may(user, action, selectors.subject(row)) for action in act.opened_by):
+            return False
+        if act.name == "without_extension_officer":
+            return row.extension_officer_id is not None
+        if act.name == "unassign":
+            return row.assignments.exists()
+        return super().fits(user, row, act)
+
+    @admin.display
+    def farmer(self, farm: Farm) -> str:
+        return named(farm.user)
+
+    @admin.display(description="phone")
+    def masked_phone(self, farm: Farm) -> str:
+        return phones.mask(farm.primary_phone)
+
+    @admin.display
+    def place(self, farm: Farm) -> str:
+        return f"{farm.constituency}, {farm.constituency.region}"
+
+    @admin.display(description="extension officer")
+    def officer(self, farm: Farm) -> str:
+        return named(farm.extension_officer)
+
+
+@admin.register(FarmDocument)
+class DocumentAdmin(ReadOnly):
+    """Files, opened from the page of their application or farm."""
+
+    action = Action.SEE_APPLICATIONS
+
+    def has_module_permission(self, _request: HttpRequest) -> bool:
+        return False
+
+    def has_view_permission(self, _request: HttpRequest, _obj: object = None) -> bool:
+        return False
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(never_cache(self.file_view))
+        return [path("<uuid:pk>/file/", view, name="farms_farmdocument_file")]
+
+    def file_view(self, request: HttpRequest, pk: uuid.UUID) -> FileResponse:
+        """The file, to whoever may read the application or farm that it is of."""
+        if not may_somewhere(request, self.action):
+            raise Http404
+        user = me(request)
+        seen = Q(farm__in=selectors.farms_in_scope(user)) | Q(application__in=selectors.applications_in_scope(user))
+        document = get_object_or_404(FarmDocument.objects.filter(seen), pk=pk)
+        try:
+            return FileResponse(document.file.open(), filename=f"{document.kind}{Path(str(document.file)).suffix}")
+        except FileNotFoundError:
+            raise Http404("This file is not in its place.") from None

@@ -1,0 +1,251 @@
+"""Flocks, what was recorded of them, and what has to be looked into. Read, but for alerts and inspections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+
+from accounts import selectors as people
+from accounts.models import User
+from accounts.policy import Action
+from core import clock
+from farms import rules, selectors
+from farms.admin.asking import (
+    FARM_SEARCH,
+    Act,
+    Lines,
+    OpenFirst,
+    Scoped,
+    farm_found,
+    is_search,
+    named,
+    of_farms,
+    sees_all,
+)
+from farms.models import Alert, DailyProduction, Flock, MortalityRecord, ProductionCorrection
+from farms.rules import AlertStatus
+from farms.services import production
+
+
+class OfFarms(Scoped):
+    """Rows that lead to a farm by `farm`, for those who read production in its place."""
+
+    action = Action.READ_FARM_REPORT
+    farm = "farm"
+    search_help_text = FARM_SEARCH
+
+    def scope(self, user: User) -> QuerySet[Any]:
+        return of_farms(self.model._default_manager.all(), user, self.farm)
+
+    def get_search_results(
+        self, _request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        found = farm_found(search_term, f"{self.farm}__")
+        return (queryset.filter(found) if search_term.strip() else queryset), False
+
+
+@admin.register(Flock)
+class FlockAdmin(OfFarms):
+    list_display = ("flock_number", "farm", "flock_type", "breed", "status", "arrival_date", "birds", "all_days")
+    list_filter = ("status", "flock_type")
+    list_select_related = ("farm",)
+    search_fields = ("farm__farm_number",)
+    fields = (
+        *("farm", "flock_number", "flock_type", "breed", "arrival_date", "age_at_arrival_weeks", "initial_count"),
+        *("current_count", "status", "ended_on", "left_at_end", "all_days"),
+    )
+
+    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
+        """As the index has them, where all of the nation's would have to be sorted."""
+        is_whole = sees_all(request) and not is_search(request)
+        return ("farm_id" if is_whole else "farm__farm_number", "flock_number")
+
+    @admin.display
+    def birds(self, flock: Flock) -> str:
+        return f"{flock.current_count} of {flock.initial_count}"
+
+    @admin.display(description="days")
+    def all_days(self, flock: Flock) -> str:
+        days = reverse("admin:farms_dailyproduction_changelist")
+        return format_html('<a href="{}?flock__id__exact={}">its days</a>', days, flock.pk)
+
+
+class Corrections(Lines):
+    model = ProductionCorrection
+    fields = ("at", "by", "reason", "what")
+    related = ("corrected_by",)
+    ordering = ("at",)
+    verbose_name_plural = "corrections"
+
+    @admin.display
+    def by(self, correction: ProductionCorrection) -> str:
+        return named(correction.corrected_by)
+
+    @admin.display(description="what it said, and says")
+    def what(self, correction: ProductionCorrection) -> str:
+        before, after = correction.before, correction.after
+        changed = ((name.replace("_", " "), before[name], after.get(name)) for name in before)
+        return format_html_join("", "<p>{}: {} → {}</p>", changed)
+
+
+@admin.register(DailyProduction)
+class ProductionAdmin(OfFarms):
+    """The largest table: its days are listed of a farm or a flock, never of all."""
+
+    farm = "flock__farm"
+    list_display = (
+        *("production_date", "farm_itself", "flock_number", "eggs_collected", "good_eggs", "birds_died"),
+        *("birds_sold", "birds_culled", "feed_consumed_kg", "signs_of_disease"),
+    )
+    list_select_related = ("flock__farm",)
+    search_fields = ("flock__farm__farm_number",)
+    search_help_text = "the whole number of a farm, to see its days; the days of one flock are opened from its page"
+    ordering = ("-production_date", "flock_id")
+    inlines = (Corrections,)
+    fieldsets = (
+        (None, {"fields": ("production_date", "farm_itself", "flock", "by", "created_at", "updated_at")}),
+        (
+            "Eggs",
+            {
+                "fields": (
+                    *("eggs_collected", "good_eggs", "broken_eggs", "dirty_eggs", "small_eggs"),
+                    "soft_shell_eggs",
+                )
+            },
+        ),
+        ("Birds", {"fields": ("birds_died", "mortality_reason", "birds_sold", "birds_culled", "feed_consumed_kg")}),
+        ("Health", {"fields": ("general_health", "signs_of_disease")}),
+    )
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[DailyProduction], search_term: str
+    ) -> tuple[QuerySet[DailyProduction], bool]:
+        term = search_term.strip().upper()
+        if term:
+            return queryset.filter(flock__farm__farm_number=term), False
+        return (queryset if "flock__id__exact" in request.GET else queryset.none()), False
+
+    @admin.display(description="farm")
+    def farm_itself(self, day: DailyProduction) -> str:
+        return str(day.flock.farm)
+
+    @admin.display(description="flock")
+    def flock_number(self, day: DailyProduction) -> int:
+        return day.flock.flock_number
+
+    @admin.display(description="recorded by")
+    def by(self, day: DailyProduction) -> str:
+        return named(day.recorded_by)
+
+
+# --- what has to be looked into ------------------------------------------------------------------------------------
+
+
+class InspectionFilter(admin.SimpleListFilter):
+    """Deaths that nobody has looked into yet; a search looks through all."""
+
+    title = "inspection"
+    parameter_name = "inspection"
+
+    def lookups(self, _request: HttpRequest, _model_admin: object) -> list[tuple[str, str]]:
+        return [("done", "Inspected")]
+
+    def choices(self, changelist: Any) -> Any:
+        everything, *others = super().choices(changelist)
+        yield {**everything, "display": "To do"}
+        yield from others
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[MortalityRecord]) -> QuerySet[MortalityRecord]:
+        if self.value() == "done":
+            return queryset.filter(inspected_at__isnull=False)
+        if is_search(request):
+            return queryset
+        return queryset.filter(inspected_at__isnull=True, vet_inspection_required=True)
+
+
+def _mark_inspected(actor: User, record: MortalityRecord, _said: Mapping[str, Any]) -> object:
+    return production.mark_inspected(actor=actor, record_id=record.pk, now=clock.now())
+
+
+@admin.register(MortalityRecord)
+class MortalityAdmin(OfFarms):
+    farm = "production__flock__farm"
+    acts = (Act("mark_inspected", "Mark as inspected", _mark_inspected, (Action.INSPECT_MORTALITY,)),)
+    list_display = ("day", "farm_itself", "number_of_birds", "probable_cause", "inspect_by", "inspected_at", "by")
+    list_filter = (InspectionFilter, "probable_cause")
+    list_select_related = ("production__flock__farm", "inspected_by")
+    search_fields = ("production__flock__farm__farm_number",)
+    ordering = ("inspect_by", "id")
+    fields = (
+        *("production", "farm_itself", "number_of_birds", "probable_cause", "vet_inspection_required"),
+        *("inspect_by", "inspected_at", "by"),
+    )
+
+    def fits(self, user: User, row: MortalityRecord, _act: Act) -> bool:
+        farm = selectors.subject(row.production.flock.farm)
+        return row.inspected_at is None and people.may(user, Action.INSPECT_MORTALITY, farm)
+
+    @admin.display(ordering="production__production_date")
+    def day(self, record: MortalityRecord) -> str:
+        return f"{record.production.production_date:%-d %b %Y}"
+
+    @admin.display(description="farm")
+    def farm_itself(self, record: MortalityRecord) -> str:
+        return str(record.production.flock.farm)
+
+    @admin.display(description="inspected by")
+    def by(self, record: MortalityRecord) -> str:
+        return named(record.inspected_by)
+
+
+class AlertStatusFilter(OpenFirst):
+    statuses = AlertStatus
+    over = (AlertStatus.CLOSED,)
+
+
+def _acknowledge(actor: User, alert: Alert, _said: Mapping[str, Any]) -> object:
+    return production.acknowledge(actor=actor, alert_id=alert.pk, now=clock.now())
+
+
+def _close(actor: User, alert: Alert, _said: Mapping[str, Any]) -> object:
+    return production.close_alert(actor=actor, alert_id=alert.pk)
+
+
+@admin.register(Alert)
+class AlertAdmin(OfFarms):
+    machine = rules.ALERT
+    acts = (
+        Act("acknowledge", "Acknowledge", _acknowledge, (Action.READ_FARM_REPORT,), rules.Act.ACKNOWLEDGE),
+        Act("close", "Close", _close, (Action.CLOSE_ALERT,), rules.Act.CLOSE),
+    )
+    list_display = ("day", "severity", "kind", "farm", "flock_number", "deaths", "status", "by")
+    list_filter = (AlertStatusFilter, "severity", "kind")
+    list_select_related = ("farm", "flock", "acknowledged_by")
+    search_fields = ("farm__farm_number",)
+    ordering = ("-day", "-id")
+    fields = ("day", "severity", "kind", "farm", "flock", "deaths", "status", "by", "acknowledged_at")
+
+    def fits(self, user: User, row: Alert, act: Act) -> bool:
+        if act.name == "acknowledge":
+            may = user.pk in {one.user_id for one in selectors.told_of_alert(row)}
+        else:
+            may = people.may(user, Action.CLOSE_ALERT, selectors.subject(row.farm))
+        return may and super().fits(user, row, act)
+
+    @admin.display(description="flock")
+    def flock_number(self, alert: Alert) -> int:
+        return alert.flock.flock_number
+
+    @admin.display
+    def deaths(self, alert: Alert) -> str:
+        return f"{alert.value} % (alert from {alert.threshold} %)"
+
+    @admin.display(description="acknowledged by")
+    def by(self, alert: Alert) -> str:
+        return named(alert.acknowledged_by)
