@@ -61,7 +61,13 @@ def page(model_admin: AnyAdmin, request: HttpRequest, title: str, form: forms.Fo
     return TemplateResponse(request, "admin/accounts/ask.html", {**context, **more})
 
 
-def for_each(request: HttpRequest, rows: list[Any], do: Callable[[Any], object], done: str) -> None:
+def for_each(
+    request: HttpRequest,
+    rows: list[Any],
+    do: Callable[[Any], object],
+    done: str,
+    called: Callable[[Any], str] = str,
+) -> None:
     """Do it to each row, and say what was done and what was refused, with its reason."""
     count = 0
     for row in rows:
@@ -69,6 +75,6 @@ def for_each(request: HttpRequest, rows: list[Any], do: Callable[[Any], object],
             do(row)
             count += 1
         except DomainError as refused:
-            messages.error(request, f"{row}: {refused}")
+            messages.error(request, f"{called(row)}: {refused}")
     if count:
         messages.success(request, f"{done}: {count}.")

@@ -35,6 +35,7 @@ else:
 
 # The admin site has no door of its own: whoever signs in passes the lock and the second factor.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
+admin.site.site_header = admin.site.site_title = "YEA Poultry"
 admin.site.password_change = RedirectView.as_view(  # type: ignore[method-assign,assignment]
     pattern_name="account_change_password"
 )

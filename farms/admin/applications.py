@@ -26,6 +26,7 @@ from farms.admin.asking import (
     Scoped,
     Steps,
     ToldReasonForm,
+    day,
     link,
     named,
     of_applications,
@@ -42,10 +43,11 @@ DECIDE = tuple(selectors.DECIDES.values())
 
 
 def standing(subject: Any) -> str:
-    """The status, and whether the time for changes is over (domain.md 4.2.3)."""
-    lapsed = subject.changes_deadline and subject.changes_deadline < day_of(clock.now())
-    label = str(subject.get_status_display())
-    return f"{label}, lapsed" if lapsed else label
+    """The status, until when changes are waited for, and whether that is over (domain.md 4.2.3)."""
+    label, until = str(subject.get_status_display()), subject.changes_deadline
+    if until is None:
+        return label
+    return f"{label} until {day(until)}" + (", lapsed" if until < day_of(clock.now()) else "")
 
 
 def decides(user: User, subject: Any) -> ReviewLevel | None:
@@ -118,10 +120,11 @@ class ApplicationAdmin(Scoped):
         Act("invite_again", "Invite again", _to_application(applications.invite_again), DECIDE),
     )
     list_display = (
-        *("application_number", "full_name", "application_type", "constituency", "stands"),
-        *("masked_phone", "masked_card", "submitted_at", "priority_score"),
+        *("application_number", "stands", "full_name", "masked_phone", "constituency"),
+        *("application_type", "submitted", "priority_score"),
     )
-    list_filter = (ApplicationStatusFilter, "application_type", "region")
+    list_filter = (ApplicationStatusFilter, "application_type")
+    of_the_nation = ("region",)
     list_select_related = ("constituency",)
     search_fields = ("application_number",)  # there is a search; what it means, get_search_results says
     search_help_text = (
@@ -131,21 +134,26 @@ class ApplicationAdmin(Scoped):
     inlines = (ReviewLines, ApplicationSteps, InvitationLines, Documents)
     fieldsets = (
         (None, {"fields": ("application_number", "application_type", "stands", "submitted_at", "last_movement_at")}),
-        ("If changes are waited for", {"fields": ("changes_from_status", "changes_deadline")}),
-        ("Applicant", {"fields": ("full_name", "date_of_birth", "ghana_card_number", "tin", "language")}),
-        ("How to reach", {"fields": ("primary_phone", "phone_verified", "email", "email_verified")}),
-        ("Place", {"fields": ("place",)}),
+        (
+            "Applicant",
+            {
+                "fields": (
+                    *("full_name", "date_of_birth", ("ghana_card_number", "tin"), ("primary_phone", "phone_verified")),
+                    *(("email", "email_verified"), "language", "place"),
+                )
+            },
+        ),
         (
             "Farm",
             {
                 "fields": (
-                    *("farm_name", "number_of_poultry_houses", "total_bird_capacity", "primary_production_type"),
-                    *("breed", "planned_monthly_eggs", "planned_monthly_bird_sales", "experience_years"),
-                    *("has_existing_farm", "farm_itself"),
+                    *("farm_name", ("number_of_poultry_houses", "total_bird_capacity")),
+                    *(("primary_production_type", "breed"), ("planned_monthly_eggs", "planned_monthly_bird_sales")),
+                    *(("experience_years", "has_existing_farm"), "farm_itself"),
                 )
             },
         ),
-        ("Screening", {"fields": ("spam_score", "priority_score", "submitted_ip")}),
+        ("Screening", {"fields": (("spam_score", "priority_score"), "submitted_ip")}),
     )
 
     def scope(self, user: User) -> QuerySet[FarmApplication]:
@@ -179,9 +187,9 @@ class ApplicationAdmin(Scoped):
     def masked_phone(self, application: FarmApplication) -> str:
         return phones.mask(application.primary_phone)
 
-    @admin.display(description="Ghana Card")
-    def masked_card(self, application: FarmApplication) -> str:
-        return phones.mask(application.ghana_card_number)
+    @admin.display(ordering="submitted_at")
+    def submitted(self, application: FarmApplication) -> str:
+        return day(clock.accra(application.submitted_at))
 
     @admin.display
     def place(self, application: FarmApplication) -> str:
@@ -237,8 +245,7 @@ class ReviewAdmin(Scoped):
         Act("release", "Release", _to_review(reviews.release), DECIDE, rules.Act.RELEASE),
         Act("note", "Note", _to_review(reviews.note), (*DECIDE, Action.NOTE_AT_CONSTITUENCY), form=NoteForm),
     )
-    list_display = ("subject", "what", "level", "status", "by", "entered_at", "due_at", "is_late")
-    list_display_links = ("subject",)
+    list_display = ("subject", "level", "status", "is_late", "by", "due_at", "entered_at")
     list_filter = (ReviewStatusFilter, "level")
     list_select_related = ("application", "enrollment", "claimed_by")
     search_fields = ("application__application_number", "enrollment__enrollment_number")
@@ -246,6 +253,9 @@ class ReviewAdmin(Scoped):
     ordering = ("due_at", "id")
     inlines = (NoteLines,)
     fields = ("subject_itself", "level", "status", "by", "entered_at", "due_at", "completed_at")
+
+    def called(self, row: ReviewItem) -> str:
+        return f"{row.get_level_display()} review of {self.subject(row)}"
 
     def scope(self, user: User) -> QuerySet[ReviewItem]:
         seen = selectors.applications_in_scope(user)
@@ -276,10 +286,6 @@ class ReviewAdmin(Scoped):
     @admin.display(ordering="due_at")
     def subject(self, item: ReviewItem) -> str:
         return str(item.application or item.enrollment)
-
-    @admin.display
-    def what(self, item: ReviewItem) -> str:
-        return "application" if item.application_id else "enrolment"
 
     @admin.display(description="subject")
     def subject_itself(self, item: ReviewItem) -> str:
@@ -312,13 +318,17 @@ def _invite_again(actor: User, invitation: FarmInvitation, _said: Mapping[str, A
 class FarmInvitationAdmin(Scoped):
     action = Action.SEE_APPLICATIONS
     acts = (Act("invite_again", "Invite again", _invite_again, DECIDE),)
-    list_display = ("application", "applicant", "constituency", "stands", "created_at", "expires_at")
-    list_filter = (InvitationStatusFilter, "application__region")
+    list_display = ("application", "stands", "applicant", "constituency", "created_at", "expires_at")
+    list_filter = (InvitationStatusFilter,)
+    of_the_nation = ("application__region",)
     list_select_related = ("application__constituency",)
     search_fields = ("application__application_number",)
     search_help_text = "the beginning of the number of an application"
     ordering = ("-created_at", "-id")
     fields = ("application", "applicant", "stands", "created_at", "expires_at")
+
+    def called(self, row: FarmInvitation) -> str:
+        return f"invitation of {row.application}"
 
     def scope(self, user: User) -> QuerySet[FarmInvitation]:
         return of_applications(FarmInvitation.objects.all(), user)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
@@ -46,12 +47,16 @@ MOST_COUNTED = 1_000
 
 
 class ReasonForm(Plain):
-    reason = forms.CharField(max_length=rules.LONGEST_REASON, help_text="why; it is kept with your name")
+    reason = forms.CharField(
+        max_length=rules.LONGEST_REASON, help_text="why; it is kept with your name", widget=forms.Textarea({"rows": 3})
+    )
 
 
 class ToldReasonForm(Plain):
     reason = forms.CharField(
-        max_length=rules.LONGEST_REASON, help_text="why; it is sent to the applicant and kept with your name"
+        max_length=rules.LONGEST_REASON,
+        help_text="why; it is sent to the applicant and kept with your name",
+        widget=forms.Textarea({"rows": 3}),
     )
 
 
@@ -63,6 +68,17 @@ class OfficerForm(Plain):
         if found is None:
             raise forms.ValidationError("Nobody is known by this. Type it as the officer does to sign in.")
         return found
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A row as a page that asks names it."""
+
+    pk: uuid.UUID
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
 
 
 @dataclass(frozen=True)
@@ -107,12 +123,23 @@ class Scoped(ReadOnly):
     acts: tuple[Act, ...] = ()
     machine: ClassVar[Mapping[Any, Mapping[rules.Act, object]]] = {}
     state = "status"
+    of_the_nation: tuple[str, ...] = ()  # filters for those who see all of it
+
+    class Media:
+        css = {"all": ["farms/admin.css"]}
 
     def scope(self, user: User) -> QuerySet[Any]:
         raise NotImplementedError
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return self.scope(me(request))
+
+    def called(self, row: Any) -> str:
+        """What a person calls this row."""
+        return str(row)
+
+    def get_list_filter(self, request: HttpRequest) -> Any:
+        return (*super().get_list_filter(request), *(self.of_the_nation if sees_all(request) else ()))
 
     def open_acts(self, request: HttpRequest) -> list[Act]:
         return [act for act in self.acts if any(may_somewhere(request, action) for action in act.opened_by)]
@@ -146,9 +173,9 @@ class Scoped(ReadOnly):
             except DomainError as refused:
                 form.refuse(refused)
             else:
-                messages.success(request, f"Done ({act.label.lower()}): {row}.")
+                messages.success(request, f"Done ({act.label.lower()}): {self.called(row)}.")
                 return redirect(there)
-        return page(self, request, act.label, form, rows=[row], back=there)
+        return page(self, request, act.label, form, rows=[Shown(row.pk, self.called(row))], back=there)
 
     def render_change_form(
         self,
@@ -160,10 +187,11 @@ class Scoped(ReadOnly):
         obj: Any = None,
     ) -> HttpResponse:
         user = me(request)
+        context["subtitle"] = self.called(obj)
         context["acts"] = [
             {"label": act.label, "address": reverse(f"admin:{self._named('act')}", args=[obj.pk, act.name])}
             for act in self.open_acts(request)
-            if obj and self.fits(user, obj, act)
+            if self.fits(user, obj, act)
         ]
         return super().render_change_form(request, context, add, change, form_url, obj)
 
@@ -181,9 +209,10 @@ def _to_many(act: Act) -> Callable[[Scoped, HttpRequest, QuerySet[Any]], HttpRes
             return None
         form: Any = act.form(request.POST if not act.asks or "confirmed" in request.POST else None)
         if not form.is_valid():
-            return page(pages, request, act.label, form, rows=rows, action=act.name)
+            shown = [Shown(row.pk, pages.called(row)) for row in rows]
+            return page(pages, request, act.label, form, rows=shown, action=act.name)
         user, said = me(request), form.cleaned_data
-        for_each(request, rows, lambda row: act.do(user, row, said), f"Done ({act.label.lower()})")
+        for_each(request, rows, lambda row: act.do(user, row, said), f"Done ({act.label.lower()})", pages.called)
         return None
 
     return run
@@ -264,6 +293,10 @@ def whose(text: str) -> dict[str, str]:
 
 def named(user: User | None) -> str:
     return (user.get_full_name() or user.username) if user else "–"
+
+
+def day(moment: date) -> str:
+    return f"{moment:%-d %b %Y}"
 
 
 def link(row: Model | None, text: str) -> str:

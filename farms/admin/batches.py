@@ -100,14 +100,14 @@ class BatchAdmin(Scoped):
     ordering = ("-application_deadline", "batch_code")
     fieldsets = (
         (None, {"fields": ("batch_code", "batch_name", "status")}),
-        ("Dates", {"fields": ("start_date", "end_date", "application_deadline", "approval_sla_days")}),
-        ("Slots", {"fields": ("total_slots", "slots_filled", "allow_overbooking")}),
+        ("Dates", {"fields": (("start_date", "end_date"), ("application_deadline", "approval_sla_days"))}),
+        ("Slots", {"fields": (("total_slots", "slots_filled"), "allow_overbooking")}),
         (
             "Who may apply",
             {
                 "fields": (
-                    *("where", "min_age", "max_age", "min_bird_capacity", "max_bird_capacity"),
-                    *("min_farm_age_months", "max_farm_age_years"),
+                    *("where", ("min_age", "max_age"), ("min_bird_capacity", "max_bird_capacity")),
+                    ("min_farm_age_months", "max_farm_age_years"),
                 )
             },
         ),
@@ -202,7 +202,7 @@ class EnrollmentAdmin(Scoped):
             rules.Act.MARK_ENROLLED,
         ),
     )
-    list_display = ("number", "farm", "farmer", "batch", "stands", "eligibility_score", "submitted_at")
+    list_display = ("number", "stands", "farm", "farmer", "batch", "eligibility_score", "submitted_at")
     list_filter = (EnrollmentStatusFilter, "batch")
     list_select_related = ("farm__user", "batch")
     search_fields = ("enrollment_number",)
@@ -212,7 +212,6 @@ class EnrollmentAdmin(Scoped):
     fieldsets = (
         (None, {"fields": ("number", "farm", "farmer", "batch", "stands")}),
         ("Screening", {"fields": ("eligibility_score", "submitted_at", "last_movement_at")}),
-        ("If changes are waited for", {"fields": ("changes_from_status", "changes_deadline")}),
     )
 
     def scope(self, user: User) -> QuerySet[BatchEnrollment]:

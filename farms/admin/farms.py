@@ -159,29 +159,30 @@ class FarmAdmin(Scoped):
         Act("unassign", "Take from a field official", _to_officer(farms.unassign), MANAGE, form=OfficerForm),
     )
     list_display = (
-        *("farm_number", "farm_name", "farmer", "masked_phone", "constituency", "farm_status"),
+        *("farm_number", "farm_status", "farm_name", "farmer", "masked_phone", "constituency"),
         *("total_bird_capacity", "biosecurity_score", "readiness_score"),
     )
-    list_filter = ("farm_status", "is_government", "primary_production_type", "constituency__region")
+    list_filter = ("farm_status", "is_government", "primary_production_type")
+    of_the_nation = ("constituency__region",)
     list_select_related = ("user", "constituency")
     search_fields = ("farm_number",)  # there is a search; what it means, get_search_results says
     search_help_text = FARM_SEARCH
     inlines = (Locations, Flocks, Equipment, Measures, Documents, Officials, Scores)
     fieldsets = (
-        (None, {"fields": ("farm_number", "farm_name", "farm_status", "is_government", "application")}),
-        ("Farmer", {"fields": ("farmer", "primary_phone")}),
+        (None, {"fields": ("farm_number", "farm_name", ("farm_status", "is_government"))}),
+        ("Farmer", {"fields": (("farmer", "primary_phone"),)}),
         (
             "Farm",
             {
                 "fields": (
-                    *("place", "number_of_poultry_houses", "total_bird_capacity", "primary_production_type"),
+                    *("place", ("number_of_poultry_houses", "total_bird_capacity"), "primary_production_type"),
                     "officer",
                 )
             },
         ),
-        ("Scores", {"fields": ("biosecurity_score", "readiness_score", "score_version")}),
+        ("Scores", {"fields": (("biosecurity_score", "readiness_score"), "score_version")}),
     )
-    identity = ("Identity", {"fields": ("ghana_card_number", "tin")})
+    identity = ("Identity", {"fields": (("ghana_card_number", "tin"), "application")})
 
     def scope(self, user: User) -> QuerySet[Farm]:
         return selectors.farms_in_scope(user)

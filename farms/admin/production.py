@@ -22,8 +22,10 @@ from farms.admin.asking import (
     Lines,
     OpenFirst,
     Scoped,
+    day,
     farm_found,
     is_search,
+    link,
     named,
     of_farms,
     sees_all,
@@ -52,7 +54,7 @@ class OfFarms(Scoped):
 
 @admin.register(Flock)
 class FlockAdmin(OfFarms):
-    list_display = ("flock_number", "farm", "flock_type", "breed", "status", "arrival_date", "birds", "all_days")
+    list_display = ("called", "flock_type", "breed", "status", "arrival", "birds", "all_days")
     list_filter = ("status", "flock_type")
     list_select_related = ("farm",)
     search_fields = ("farm__farm_number",)
@@ -65,6 +67,14 @@ class FlockAdmin(OfFarms):
         """As the index has them, where all of the nation's would have to be sorted."""
         is_whole = sees_all(request) and not is_search(request)
         return ("farm_id" if is_whole else "farm__farm_number", "flock_number")
+
+    @admin.display(description="flock", ordering="flock_number")
+    def called(self, row: Flock) -> str:
+        return f"{row.farm}, flock {row.flock_number}"
+
+    @admin.display(ordering="arrival_date")
+    def arrival(self, flock: Flock) -> str:
+        return day(flock.arrival_date)
 
     @admin.display
     def birds(self, flock: Flock) -> str:
@@ -100,8 +110,8 @@ class ProductionAdmin(OfFarms):
 
     farm = "flock__farm"
     list_display = (
-        *("production_date", "farm_itself", "flock_number", "eggs_collected", "good_eggs", "birds_died"),
-        *("birds_sold", "birds_culled", "feed_consumed_kg", "signs_of_disease"),
+        *("called", "eggs_collected", "good_eggs", "birds_died", "birds_sold", "birds_culled"),
+        *("feed_consumed_kg", "signs_of_disease"),
     )
     list_select_related = ("flock__farm",)
     search_fields = ("flock__farm__farm_number",)
@@ -109,18 +119,21 @@ class ProductionAdmin(OfFarms):
     ordering = ("-production_date", "flock_id")
     inlines = (Corrections,)
     fieldsets = (
-        (None, {"fields": ("production_date", "farm_itself", "flock", "by", "created_at", "updated_at")}),
+        (None, {"fields": ("production_date", "flock_itself", "by", ("created_at", "updated_at"))}),
         (
             "Eggs",
             {
                 "fields": (
-                    *("eggs_collected", "good_eggs", "broken_eggs", "dirty_eggs", "small_eggs"),
+                    *("eggs_collected", ("good_eggs", "broken_eggs"), ("dirty_eggs", "small_eggs")),
                     "soft_shell_eggs",
                 )
             },
         ),
-        ("Birds", {"fields": ("birds_died", "mortality_reason", "birds_sold", "birds_culled", "feed_consumed_kg")}),
-        ("Health", {"fields": ("general_health", "signs_of_disease")}),
+        (
+            "Birds",
+            {"fields": (("birds_died", "mortality_reason"), ("birds_sold", "birds_culled"), "feed_consumed_kg")},
+        ),
+        ("Health", {"fields": (("general_health", "signs_of_disease"),)}),
     )
 
     def get_search_results(
@@ -131,17 +144,17 @@ class ProductionAdmin(OfFarms):
             return queryset.filter(flock__farm__farm_number=term), False
         return (queryset if "flock__id__exact" in request.GET else queryset.none()), False
 
-    @admin.display(description="farm")
-    def farm_itself(self, day: DailyProduction) -> str:
-        return str(day.flock.farm)
+    @admin.display(description="day", ordering="production_date")
+    def called(self, row: DailyProduction) -> str:
+        return f"{day(row.production_date)}, {row.flock.farm}, flock {row.flock.flock_number}"
 
     @admin.display(description="flock")
-    def flock_number(self, day: DailyProduction) -> int:
-        return day.flock.flock_number
+    def flock_itself(self, row: DailyProduction) -> str:
+        return link(row.flock, f"{row.flock.farm}, flock {row.flock.flock_number}")
 
     @admin.display(description="recorded by")
-    def by(self, day: DailyProduction) -> str:
-        return named(day.recorded_by)
+    def by(self, row: DailyProduction) -> str:
+        return named(row.recorded_by)
 
 
 # --- what has to be looked into ------------------------------------------------------------------------------------
@@ -177,27 +190,28 @@ def _mark_inspected(actor: User, record: MortalityRecord, _said: Mapping[str, An
 class MortalityAdmin(OfFarms):
     farm = "production__flock__farm"
     acts = (Act("mark_inspected", "Mark as inspected", _mark_inspected, (Action.INSPECT_MORTALITY,)),)
-    list_display = ("day", "farm_itself", "number_of_birds", "probable_cause", "inspect_by", "inspected_at", "by")
+    list_display = ("called", "number_of_birds", "probable_cause", "inspect_by", "inspected_at", "by")
     list_filter = (InspectionFilter, "probable_cause")
     list_select_related = ("production__flock__farm", "inspected_by")
     search_fields = ("production__flock__farm__farm_number",)
     ordering = ("inspect_by", "id")
     fields = (
-        *("production", "farm_itself", "number_of_birds", "probable_cause", "vet_inspection_required"),
-        *("inspect_by", "inspected_at", "by"),
+        *("day_itself", "number_of_birds", "probable_cause", "vet_inspection_required", "inspect_by"),
+        ("inspected_at", "by"),
     )
 
     def fits(self, user: User, row: MortalityRecord, _act: Act) -> bool:
         farm = selectors.subject(row.production.flock.farm)
         return row.inspected_at is None and people.may(user, Action.INSPECT_MORTALITY, farm)
 
-    @admin.display(ordering="production__production_date")
-    def day(self, record: MortalityRecord) -> str:
-        return f"{record.production.production_date:%-d %b %Y}"
+    @admin.display(description="deaths", ordering="production__production_date")
+    def called(self, row: MortalityRecord) -> str:
+        of = row.production
+        return f"{day(of.production_date)}, {of.flock.farm}, flock {of.flock.flock_number}"
 
-    @admin.display(description="farm")
-    def farm_itself(self, record: MortalityRecord) -> str:
-        return str(record.production.flock.farm)
+    @admin.display(description="day")
+    def day_itself(self, record: MortalityRecord) -> str:
+        return link(record.production, self.called(record))
 
     @admin.display(description="inspected by")
     def by(self, record: MortalityRecord) -> str:
@@ -224,12 +238,12 @@ class AlertAdmin(OfFarms):
         Act("acknowledge", "Acknowledge", _acknowledge, (Action.READ_FARM_REPORT,), rules.Act.ACKNOWLEDGE),
         Act("close", "Close", _close, (Action.CLOSE_ALERT,), rules.Act.CLOSE),
     )
-    list_display = ("day", "severity", "kind", "farm", "flock_number", "deaths", "status", "by")
+    list_display = ("called", "severity", "kind", "status", "deaths", "by")
     list_filter = (AlertStatusFilter, "severity", "kind")
     list_select_related = ("farm", "flock", "acknowledged_by")
     search_fields = ("farm__farm_number",)
     ordering = ("-day", "-id")
-    fields = ("day", "severity", "kind", "farm", "flock", "deaths", "status", "by", "acknowledged_at")
+    fields = ("day", "flock_itself", "severity", "kind", "deaths", "status", ("by", "acknowledged_at"))
 
     def fits(self, user: User, row: Alert, act: Act) -> bool:
         if act.name == "acknowledge":
@@ -238,9 +252,13 @@ class AlertAdmin(OfFarms):
             may = people.may(user, Action.CLOSE_ALERT, selectors.subject(row.farm))
         return may and super().fits(user, row, act)
 
+    @admin.display(description="alert", ordering="day")
+    def called(self, row: Alert) -> str:
+        return f"{day(row.day)}, {row.farm}, flock {row.flock.flock_number}"
+
     @admin.display(description="flock")
-    def flock_number(self, alert: Alert) -> int:
-        return alert.flock.flock_number
+    def flock_itself(self, alert: Alert) -> str:
+        return link(alert.flock, f"{alert.farm}, flock {alert.flock.flock_number}")
 
     @admin.display
     def deaths(self, alert: Alert) -> str:
