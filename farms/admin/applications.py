@@ -67,7 +67,7 @@ class ApplicationStatusFilter(OpenFirst):
 
 class ReviewLines(Lines):
     model = ReviewItem
-    fields = ("level", "status", "by", "entered_at", "due_at", "completed_at", "what_was_noted")
+    fields = ("level", "status", "by", "what_was_noted", "due_at", "entered_at", "completed_at")
     related = ("claimed_by",)
     ordering = ("entered_at",)
     verbose_name_plural = "reviews"

@@ -44,6 +44,7 @@ class BatchForm(Plain, BatchModelForm):
     class Meta:
         model = Batch
         fields = PLANNED
+        labels = {"approval_sla_days": "Days in which an enrolment is decided"}
         widgets = dict.fromkeys(("start_date", "end_date", "application_deadline"), DAY)
 
     def __init__(self, *args: Any, **more: Any) -> None:

@@ -238,12 +238,12 @@ class AlertAdmin(OfFarms):
         Act("acknowledge", "Acknowledge", _acknowledge, (Action.READ_FARM_REPORT,), rules.Act.ACKNOWLEDGE),
         Act("close", "Close", _close, (Action.CLOSE_ALERT,), rules.Act.CLOSE),
     )
-    list_display = ("called", "severity", "kind", "status", "deaths", "by")
+    list_display = ("called", "severity", "kind", "status", "percent", "by")
     list_filter = (AlertStatusFilter, "severity", "kind")
     list_select_related = ("farm", "flock", "acknowledged_by")
     search_fields = ("farm__farm_number",)
     ordering = ("-day", "-id")
-    fields = ("day", "flock_itself", "severity", "kind", "deaths", "status", ("by", "acknowledged_at"))
+    fields = ("day", "flock_itself", "severity", "kind", ("percent", "threshold"), "status", ("by", "acknowledged_at"))
 
     def fits(self, user: User, row: Alert, act: Act) -> bool:
         if act.name == "acknowledge":
@@ -260,9 +260,9 @@ class AlertAdmin(OfFarms):
     def flock_itself(self, alert: Alert) -> str:
         return link(alert.flock, f"{alert.farm}, flock {alert.flock.flock_number}")
 
-    @admin.display
-    def deaths(self, alert: Alert) -> str:
-        return f"{alert.value} % (alert from {alert.threshold} %)"
+    @admin.display(description="birds that died", ordering="value")
+    def percent(self, alert: Alert) -> str:
+        return f"{alert.value} %"
 
     @admin.display(description="acknowledged by")
     def by(self, alert: Alert) -> str:
