@@ -60,8 +60,10 @@ def farmers_of(who: Person) -> Q:
 
 
 def _theirs(user_id: uuid.UUID) -> Q:
+    """Gathered by three indexes: with OR, PostgreSQL reads every farm."""
+    own = Farm.objects.filter(user=user_id).values("pk")
     assigned = FarmAssignment.objects.filter(officer=user_id).values("farm")
-    return Q(user=user_id) | Q(extension_officer=user_id) | Q(pk__in=assigned)
+    return Q(pk__in=own.union(Farm.objects.filter(extension_officer=user_id).values("pk"), assigned))
 
 
 def farms_in_scope(user: User) -> QuerySet[Farm]:
@@ -89,6 +91,16 @@ def enrollments_in_scope(user: User) -> QuerySet[BatchEnrollment]:
     if around is None:
         return BatchEnrollment.objects.filter(farm__user=user)
     return BatchEnrollment.objects.filter(_inside(around, "farm__constituency__region", "farm__constituency"))
+
+
+def reviews_in_scope(user: User) -> QuerySet[ReviewItem]:
+    """The reviews of applications and enrolments that this user may see."""
+    around = _review_area(user)
+    if around is None:
+        return ReviewItem.objects.none()
+    of_application = _inside(around, "application__region", "application__constituency")
+    of_enrollment = _inside(around, "enrollment__farm__constituency__region", "enrollment__farm__constituency")
+    return ReviewItem.objects.filter(of_application | of_enrollment)
 
 
 def _review_area(user: User) -> Place | None:

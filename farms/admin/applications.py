@@ -258,12 +258,7 @@ class ReviewAdmin(Scoped):
         return f"{row.get_level_display()} review of {self.subject(row)}"
 
     def scope(self, user: User) -> QuerySet[ReviewItem]:
-        seen = selectors.applications_in_scope(user)
-        if not seen.query.has_filters():
-            return ReviewItem.objects.all()
-        return ReviewItem.objects.filter(
-            Q(application__in=seen) | Q(enrollment__in=selectors.enrollments_in_scope(user))
-        )
+        return selectors.reviews_in_scope(user)
 
     def get_search_results(
         self, _request: HttpRequest, queryset: QuerySet[ReviewItem], search_term: str

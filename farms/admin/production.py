@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import QuerySet, Value
+from django.db.models.functions import Concat
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
@@ -33,6 +34,8 @@ from farms.admin.asking import (
 from farms.models import Alert, DailyProduction, Flock, MortalityRecord, ProductionCorrection
 from farms.rules import AlertStatus
 from farms.services import production
+
+BY_FARM = Concat("farm__farm_number", Value("")).asc()  # as farms.admin.farms.BY_NUMBER
 
 
 class OfFarms(Scoped):
@@ -63,10 +66,10 @@ class FlockAdmin(OfFarms):
         *("current_count", "status", "ended_on", "left_at_end", "all_days"),
     )
 
-    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
-        """As the index has them, where all of the nation's would have to be sorted."""
+    def get_ordering(self, request: HttpRequest) -> tuple[Any, ...]:
+        """As the index has them where all of the nation's would have to be sorted, else by the number of the farm."""
         is_whole = sees_all(request) and not is_search(request)
-        return ("farm_id" if is_whole else "farm__farm_number", "flock_number")
+        return ("farm_id" if is_whole else BY_FARM, "flock_number")
 
     @admin.display(description="flock", ordering="flock_number")
     def called(self, row: Flock) -> str:

@@ -10,6 +10,7 @@ from accounts.rules import Role
 from tests.accounts.test_pages_for_strangers import NEW
 from tests.browser.test_pages import fits
 from tests.factories import UserFactory
+from tests.factories.accounts import PASSWORD
 from tests.farms.journey import apply
 from tests.farms.test_invitations import linked
 
@@ -38,4 +39,28 @@ def test_the_page_behind_an_invitation_fits_and_opens_the_account(page: Page, li
     expect(page.get_by_text("Your account and your farm are open")).to_be_visible()
     page.goto(address)
     expect(page.get_by_role("heading", name="This link does not work any more")).to_be_visible()
+    assert fits(page)
+
+
+def test_an_officer_decides_on_an_application(page: Page, live_server: LiveServer) -> None:
+    officer = UserFactory.create(role=Role.CONSTITUENCY_ADMIN, username="abena", is_demo=True)
+    application = apply(constituency=officer.constituency)
+    page.goto(f"{live_server.url}/accounts/login/?next=/admin/")
+    page.get_by_label("Phone number, e-mail or username").fill("abena")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.locator("#content").get_by_role("link", name="Farm applications").click()
+    page.get_by_role("link", name=application.application_number).click()
+    expect(page.get_by_role("heading", name=application.application_number)).to_be_visible()
+    assert fits(page)
+    page.get_by_role("link", name="Reject").click()
+    assert fits(page)
+    page.get_by_label("Reason").fill("the photo of the Ghana Card cannot be read")
+    page.get_by_role("button", name="Reject").click()
+    expect(page.get_by_text(f"Done (reject): {application.application_number}.")).to_be_visible()
+    expect(page.get_by_text("Constituency review → Rejected")).to_be_visible()
+    expect(page.get_by_role("link", name="Reject")).to_have_count(0)
+    assert fits(page)
+    page.goto(f"{live_server.url}/admin/farms/farmapplication/?status=rejected")
+    expect(page.get_by_role("link", name=application.application_number)).to_be_visible()
     assert fits(page)
