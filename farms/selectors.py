@@ -93,16 +93,6 @@ def enrollments_in_scope(user: User) -> QuerySet[BatchEnrollment]:
     return BatchEnrollment.objects.filter(_inside(around, "farm__constituency__region", "farm__constituency"))
 
 
-def reviews_in_scope(user: User) -> QuerySet[ReviewItem]:
-    """The reviews of applications and enrolments that this user may see."""
-    around = _review_area(user)
-    if around is None:
-        return ReviewItem.objects.none()
-    of_application = _inside(around, "application__region", "application__constituency")
-    of_enrollment = _inside(around, "enrollment__farm__constituency__region", "enrollment__farm__constituency")
-    return ReviewItem.objects.filter(of_application | of_enrollment)
-
-
 def _review_area(user: User) -> Place | None:
     who = people.person(user)
     return policy.area(who) if policy.is_open(who, Action.SEE_APPLICATIONS) else None
@@ -132,6 +122,17 @@ def applications_to_review(user: User, level: ReviewLevel, *, now: datetime) -> 
         .annotate(priority=points)
         .order_by("-priority", "entered_at", "pk")
     )
+
+
+def reviews_in_scope(user: User) -> QuerySet[ReviewItem]:
+    """The reviews of applications and enrolments that this user may see."""
+    who = people.person(user)
+    around = policy.area(who) if policy.is_open(who, Action.SEE_APPLICATIONS) else None
+    if around is None:
+        return ReviewItem.objects.none()
+    of_application = _inside(around, "application__region", "application__constituency")
+    of_enrollment = _inside(around, "enrollment__farm__constituency__region", "enrollment__farm__constituency")
+    return ReviewItem.objects.filter(of_application | of_enrollment)
 
 
 def enrollments_to_review(user: User, level: ReviewLevel) -> QuerySet[ReviewItem]:

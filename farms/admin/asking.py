@@ -118,6 +118,7 @@ class Capped(AnyPaginator):
 class Scoped(ReadOnly):
     """The rows of whoever asks, and what may be done to them."""
 
+    also: tuple[Action, ...] = ()  # that open the pages, besides `action`
     paginator = Capped
     show_facets = admin.ShowFacets.NEVER  # each would count a whole list
     acts: tuple[Act, ...] = ()
@@ -127,6 +128,12 @@ class Scoped(ReadOnly):
 
     class Media:
         css = {"all": ["farms/admin.css"]}
+
+    def has_view_permission(self, request: HttpRequest, _obj: object = None) -> bool:
+        return any(may_somewhere(request, action) for action in (self.action, *self.also))
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
 
     def scope(self, user: User) -> QuerySet[Any]:
         raise NotImplementedError

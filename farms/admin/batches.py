@@ -75,6 +75,7 @@ class BatchAdmin(Scoped):
     """Whoever sees applications sees the rounds that farms apply to; drafts and archived ones, who manages them."""
 
     action = Action.SEE_APPLICATIONS
+    also = (Action.MANAGE_BATCHES, Action.MARK_ENROLLED)
     machine = rules.BATCH
     acts = (
         Act("publish", "Publish", _to_batch(batches.publish), MANAGE, rules.Act.PUBLISH),
@@ -114,11 +115,6 @@ class BatchAdmin(Scoped):
         ),
         ("Support", {"fields": ("support_package_value", "support_package_details")}),
     )
-
-    def has_view_permission(self, request: HttpRequest, _obj: object = None) -> bool:
-        return any(may_somewhere(request, one) for one in (self.action, *MANAGE, Action.MARK_ENROLLED))
-
-    has_module_permission = has_view_permission
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return may_somewhere(request, Action.MANAGE_BATCHES)
@@ -182,6 +178,7 @@ def _to_enrollment(service: Callable[..., object]) -> Callable[[User, BatchEnrol
 @admin.register(BatchEnrollment)
 class EnrollmentAdmin(Scoped):
     action = Action.SEE_APPLICATIONS
+    also = (Action.MARK_ENROLLED,)
     machine = rules.ENROLLMENT
     acts = (
         Act("forward", "Forward", _to_enrollment(enrollments.forward), DECIDE, rules.Act.FORWARD),
