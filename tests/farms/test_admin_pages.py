@@ -443,6 +443,15 @@ def test_several_are_decided_in_the_list_and_refusals_are_named(local: User, reg
     assert FarmApplication.objects.filter(status="rejected").count() == 2
 
 
+def test_more_than_a_hundred_are_not_decided_at_once(local: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    from farms.admin import asking
+
+    monkeypatch.setattr(asking, "MOST_AT_ONCE", 1)
+    first, second = apply(), apply()
+    assert "Nothing is done: choose at most 1 at once." in of_list(local, "forward", first, second)
+    assert FarmApplication.objects.filter(status="constituency_review").count() == 2
+
+
 def test_an_invitation_is_sent_again_from_its_own_page(
     local: User, regional: User, national: User, everything: Any
 ) -> None:
@@ -563,6 +572,18 @@ def test_an_enrolment_goes_its_way_through_the_pages(local: User, regional: User
     assert enrollment.status == "enrolled"
     page = seen(signed_in(local).get(page_of("batchenrollment_change", enrollment.pk)))
     assert "Approved → Enrolled" in page
+
+
+def test_staff_who_mark_enrolments_open_their_pages_and_no_applications() -> None:
+    staff = living_in("BNT", Role.REGIONAL_STAFF)
+    StaffPermission.objects.create(
+        user=staff, code=Code.MANAGE_ENROLLMENT, granted_by=living_in("BNT", Role.REGIONAL_ADMIN)
+    )
+    statuses = {
+        model: signed_in(staff).get(page_of(f"{model}_changelist")).status_code
+        for model in ("batchenrollment", "batch", "farmapplication", "reviewitem")
+    }
+    assert statuses == {"batchenrollment": 200, "batch": 200, "farmapplication": 403, "reviewitem": 403}
 
 
 def test_a_full_batch_says_so(local: User, regional: User, national: User) -> None:
