@@ -398,7 +398,7 @@ def test_two_officers_who_act_at_once_give_one_event() -> None:
 
     with meanwhile(
         lambda: attempt(first, DECISIONS["forward"]),
-        lambda: attempt(second, DECISIONS["reject"]),
+        lambda: attempt(second, DECISIONS["forward"]),
         lambda: attempt(first, DECISIONS["changes"]),
     ):
         pass
