@@ -146,6 +146,8 @@ def resubmit(
     NotAllowed, InvalidInput, Conflict.
     """
     application = _locked(application_id)
+    if actor is not None:
+        _may_enter(actor, _seen(actor, application))  # where it is now; where it goes is asked below
     came_from = application.changes_from_status
     who = (application.primary_phone, application.ghana_card_number)
     old_email = application.email

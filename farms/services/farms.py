@@ -308,8 +308,8 @@ def add_application_document(
     application is over.
     """
     application = FarmApplication.objects.select_for_update(no_key=True).filter(pk=application_id).first()
-    if application is None:
-        raise NotFound("There is no such application.")
+    if application is None or (actor and not people.may(actor, Action.SEE_APPLICATIONS, application.place)):
+        raise NotFound("There is no such application, or not in your scope.")
     if actor and not people.may(actor, Action.ENTER_APPLICATION, application.place):
         raise NotAllowed("Your role does not let you enter documents there.")
     if not rules.ways(rules.APPLICATION)[rules.ApplicationStatus(application.status)]:

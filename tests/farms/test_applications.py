@@ -276,6 +276,24 @@ def test_phone_and_card_do_not_change_on_the_way(local: User) -> None:
     assert again(application).status == "changes_requested"
 
 
+def test_an_officer_enters_changes_of_the_own_area_only(local: User) -> None:
+    application = apply()
+    applications.request_changes(actor=local, application_id=application.pk, reason="photo", now=NOW)
+    elsewhere = living_in("TMW", Role.CONSTITUENCY_ADMIN)
+    assert elsewhere.constituency
+    same = {"primary_phone": application.primary_phone, "ghana_card_number": application.ghana_card_number}
+    taken = details(**same, constituency=elsewhere.constituency)
+    for person, said, error in (
+        (elsewhere, taken, NotFound),
+        (living_in("BNT", Role.AUDITOR), details(**same), NotAllowed),
+        (local, taken, NotAllowed),
+    ):
+        with pytest.raises(error):
+            applications.resubmit(application_id=application.pk, details=said, actor=person, now=NOW)
+    back = applications.resubmit(application_id=application.pk, details=details(**same), actor=local, now=NOW)
+    assert back.status == "constituency_review"
+
+
 def test_what_was_not_sent_back_is_not_resubmitted() -> None:
     application = apply()
     same = details(primary_phone=application.primary_phone, ghana_card_number=application.ghana_card_number)
