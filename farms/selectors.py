@@ -79,23 +79,24 @@ def farms_in_scope(user: User) -> QuerySet[Farm]:
 
 def applications_in_scope(user: User) -> QuerySet[FarmApplication]:
     """The applications that this user may see, as `may(user, Action.SEE_APPLICATIONS, …)` says of each."""
-    around = _review_area(user)
+    around = _area_of(user, Action.SEE_APPLICATIONS)
     return (
         FarmApplication.objects.none() if around is None else FarmApplication.objects.filter(_inside(around, "region"))
     )
 
 
 def enrollments_in_scope(user: User) -> QuerySet[BatchEnrollment]:
-    """The enrolments of farms whose applications this user may see, and a farmer's own."""
-    around = _review_area(user)
+    """The enrolments of farms whose applications this user may see or mark as enrolled, and a farmer's own."""
+    around = _area_of(user, Action.SEE_APPLICATIONS, Action.MARK_ENROLLED)
     if around is None:
         return BatchEnrollment.objects.filter(farm__user=user)
     return BatchEnrollment.objects.filter(_inside(around, "farm__constituency__region", "farm__constituency"))
 
 
-def _review_area(user: User) -> Place | None:
+def _area_of(user: User, *actions: Action) -> Place | None:
+    """The area in which the user may do one of these, None for nowhere."""
     who = people.person(user)
-    return policy.area(who) if policy.is_open(who, Action.SEE_APPLICATIONS) else None
+    return policy.area(who) if any(policy.is_open(who, action) for action in actions) else None
 
 
 def _inside(around: Place, region: str, constituency: str = "constituency") -> Q:

@@ -166,7 +166,7 @@ def reject(*, actor: User, enrollment_id: uuid.UUID, reason: str, now: datetime)
 @transaction.atomic
 def mark_enrolled(*, actor: User, enrollment_id: uuid.UUID, now: datetime) -> BatchEnrollment:
     """Say that the support was handed over. Raises NotFound, NotAllowed, Conflict."""
-    enrollment = _locked(enrollment_id)
+    enrollment = _seen(actor, enrollment_id)
     if not people.may(actor, Action.MARK_ENROLLED, enrollment.farm.place):
         raise NotAllowed("Your role does not let you mark enrolments there.")
     _move(enrollment, Act.MARK_ENROLLED, actor=actor, now=now)
@@ -261,6 +261,13 @@ def _locked(enrollment_id: uuid.UUID) -> BatchEnrollment:
     return enrollment
 
 
+def _seen(actor: User, enrollment_id: uuid.UUID) -> BatchEnrollment:
+    enrollment = _locked(enrollment_id)
+    if not selectors.enrollments_in_scope(actor).filter(pk=enrollment_id).exists():
+        raise NotFound("There is no such enrolment, or not in your scope.")
+    return enrollment
+
+
 def _own(actor: User, enrollment_id: uuid.UUID) -> BatchEnrollment:
     enrollment = _locked(enrollment_id)
     farm = enrollment.farm
@@ -273,9 +280,7 @@ def _at_review(
     actor: User, enrollment_id: uuid.UUID, *, or_changes: bool = False
 ) -> tuple[BatchEnrollment, ReviewLevel]:
     """The enrolment, locked, and the level that decides on it now, where the actor may decide."""
-    enrollment = _locked(enrollment_id)
-    if not selectors.enrollments_in_scope(actor).filter(pk=enrollment_id).exists():
-        raise NotFound("There is no such enrolment, or not in your scope.")
+    enrollment = _seen(actor, enrollment_id)
     waits = or_changes and enrollment.status == EnrollmentStatus.CHANGES_REQUESTED
     level = rules.level_of(enrollment.changes_from_status if waits else enrollment.status)
     if level is None:

@@ -347,11 +347,15 @@ def test_the_constituency_decides_first(role: Role, outcome: type[DomainError] |
 def test_who_marks_as_enrolled(local: User, regional: User, national: User) -> None:
     one = at_the_nation(BatchEnrollmentFactory.create(), local, regional)
     enrollments.approve(actor=national, enrollment_id=one.pk, now=clock.now())
-    for person in (local, one.farm.user, living_in("TMW", Role.REGIONAL_ADMIN)):
-        with pytest.raises(NotAllowed):
-            enrollments.mark_enrolled(actor=person, enrollment_id=one.pk, now=clock.now())
     staff = living_in("BNT", Role.REGIONAL_STAFF)
+    refused = {local: NotAllowed, one.farm.user: NotAllowed, living_in("TMW", Role.REGIONAL_ADMIN): NotFound}
+    for person, error in {**refused, staff: NotFound}.items():
+        with pytest.raises(error):
+            enrollments.mark_enrolled(actor=person, enrollment_id=one.pk, now=clock.now())
+    staff = User.objects.get(pk=staff.pk)
     StaffPermission.objects.create(user=staff, code=Code.MANAGE_ENROLLMENT, granted_by=national)
+    assert list(selectors.enrollments_in_scope(staff)) == [one], "who may mark it sees it"
+    assert not selectors.applications_in_scope(staff)
     assert enrollments.mark_enrolled(actor=staff, enrollment_id=one.pk, now=clock.now()).status == "enrolled"
 
 
