@@ -584,6 +584,7 @@ def readiness_parts(farm: Equipment, biosecurity: Decimal) -> dict[str, Decimal]
 
 # --- production (domain.md 5.5) ------------------------------------------------------------------------------------
 
+FIRST_ARRIVAL = date(2000, 1, 1)  # no bird lives as long; an earlier day is a slip of the pen
 LAYING_WEEKS = 18
 EGGS_PER_DOZEN = 12
 

@@ -58,6 +58,8 @@ def add_flock(
     farm = farm_for(actor, farm_id, Action.RECORD_PRODUCTION)
     if arrival_date > day_of(now):
         raise InvalidInput("arrival_date: These birds have not come yet. Enter them on the day they do.")
+    if arrival_date < rules.FIRST_ARRIVAL:
+        raise InvalidInput(f"arrival_date: No bird is so old. Give a day from {rules.FIRST_ARRIVAL} on.")
     last = farm.flocks.aggregate(last=Max("flock_number"))["last"] or 0
     flock = Flock(
         farm=farm,

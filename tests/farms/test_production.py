@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -81,6 +81,7 @@ def test_a_flock_takes_the_next_number_and_the_room_there_is() -> None:
     ("about", "words"),
     [
         ({"arrival_date": today() + timedelta(days=1)}, "have not come yet"),
+        ({"arrival_date": date(1999, 12, 31)}, "No bird is so old"),
         ({"initial_count": 0}, "initial_count must be at least 1"),
         ({"initial_count": -5}, "initial_count"),
         ({"flock_type": "ducks"}, "flock_type"),
