@@ -16,6 +16,7 @@ from decimal import Decimal, InvalidOperation
 from django.db import transaction
 from django.db.models import Max, Sum
 
+from accounts import policy
 from accounts import selectors as people
 from accounts.models import User
 from accounts.policy import Action
@@ -115,14 +116,15 @@ def _flock_for(actor: User, flock_id: uuid.UUID, action: Action) -> Flock:
 
 
 def _refusals(actor: User, flocks: Iterable[Flock]) -> dict[uuid.UUID, DomainError | None]:
-    """Why the actor may not record for a flock, None when that is allowed; each farm is asked about once."""
-    farms: dict[uuid.UUID, DomainError | None] = {}
-    for flock in flocks:
-        if flock.farm_id not in farms:
-            farm = selectors.subject(flock.farm)
-            sees, may = (people.may(actor, act, farm) for act in (Action.SEE_FARM, Action.RECORD_PRODUCTION))
-            farms[flock.farm_id] = None if sees and may else NotAllowed(NOT_THIS_FARM) if sees else NotFound(NO_FLOCK)
-    return {flock.pk: farms[flock.farm_id] for flock in flocks}
+    """Why the actor may not record for a flock, None when that is allowed; all farms are asked about at once."""
+    of = {flock.pk: flock.farm_id for flock in flocks}
+    seen = set(selectors.farms_in_scope(actor).filter(pk__in=set(of.values())).values_list("pk", flat=True))
+    # whose farms one sees and whose one records for is decided alike, by place or by name
+    may = policy.is_open(people.person(actor), Action.RECORD_PRODUCTION)
+    return {
+        flock_id: NotFound(NO_FLOCK) if farm_id not in seen else None if may else NotAllowed(NOT_THIS_FARM)
+        for flock_id, farm_id in of.items()
+    }
 
 
 # --- days ----------------------------------------------------------------------------------------------------------

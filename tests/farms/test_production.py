@@ -237,6 +237,15 @@ def test_many_days_are_judged_one_by_one(flock: Flock, django_assert_max_num_que
     assert not any(one.is_new or one.refused for one in repeated)
 
 
+def test_an_upload_for_many_farms_costs_as_much_as_one_for_few(django_assert_max_num_queries: Any) -> None:
+    officer = living_in("BNT", Role.EXTENSION_OFFICER)
+    flocks = [FlockFactory.create(farm=a_farm(extension_officer=officer)) for _ in range(20)]
+    records = [DayRecord(flock_id=flock.pk, production_date=today(), good_eggs=5) for flock in flocks]
+    with django_assert_max_num_queries(14):
+        outcomes = production.record_days(actor=officer, records=records, now=clock.now())
+    assert all(one.is_new for one in outcomes)
+
+
 def test_nothing_to_write_is_nothing_written(flock: Flock) -> None:
     assert production.record_days(actor=flock.farm.user, records=[], now=clock.now()) == []
 
