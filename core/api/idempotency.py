@@ -80,8 +80,9 @@ def _key(request: Request) -> str | None:
 
 
 def _fingerprint(request: Request) -> str:
-    body = json.dumps(request.data, sort_keys=True)
-    return hashlib.sha256(f"{request.method} {request.path}\n{body}".encode()).hexdigest()
+    sent: object = request.data
+    body = sent if isinstance(sent, bytes) else json.dumps(sent, sort_keys=True).encode()
+    return hashlib.sha256(f"{request.method} {request.get_full_path()}\n".encode() + body).hexdigest()
 
 
 def _trim() -> None:
