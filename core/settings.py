@@ -276,8 +276,18 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "ENUM_NAME_OVERRIDES": {"Role": "accounts.rules.Role.choices", "GrantedCode": "accounts.rules.Code.choices"},
-    "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
+    "ENUM_NAME_OVERRIDES": {
+        "Role": "accounts.rules.Role.choices",
+        "RoleLevel": "accounts.api.serializers.ROLE_LEVELS",
+        "GrantedCode": "accounts.rules.Code.choices",
+        **{
+            name: f"farms.rules.{name}.choices"
+            for name in (
+                *("AlertStatus", "ApplicationStatus", "BatchStatus", "Cause", "EnrollmentStatus", "FlockStatus"),
+                *("InfrastructureStatus", "ReviewLevel", "ReviewStatus"),
+            )
+        },
+    },
     "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "core.api.schema.describe_errors"],
 }
 

@@ -42,6 +42,7 @@ from core.errors import InvalidInput
 from core.phones import HOW, LONGEST_INPUT
 
 PlaceT = TypeVar("PlaceT", Region, Constituency)
+ROLE_LEVELS = [level.value for level in Level]
 EMAIL_HELP = "empty for a farmer without one"
 ROLE_HELP = "a role's code, in any case"
 CONTACT_HELP = f"{', '.join(ContactMethod.values)}, in any case"
@@ -83,7 +84,7 @@ class PersonRow(UserBase):
     )
 
     phone = serializers.SerializerMethodField(help_text="masked")
-    level = serializers.ChoiceField(choices=[level.value for level in Level], read_only=True)
+    level = serializers.ChoiceField(choices=ROLE_LEVELS, read_only=True)
     region = Place(read_only=True, allow_null=True)
     constituency = Place(read_only=True, allow_null=True)
     is_suspended = serializers.SerializerMethodField()
@@ -136,7 +137,7 @@ class Person(PersonRow):
 class Me(UserBase):
     """The person who is signed in, and what staff were granted."""
 
-    level = serializers.ChoiceField(choices=[level.value for level in Level], read_only=True)
+    level = serializers.ChoiceField(choices=ROLE_LEVELS, read_only=True)
     region = Place(read_only=True, allow_null=True)
     constituency = Place(read_only=True, allow_null=True)
     email = serializers.CharField(read_only=True, help_text=EMAIL_HELP)
@@ -170,7 +171,7 @@ class Me(UserBase):
 class RoleInfo(Plain):
     code = serializers.ChoiceField(choices=Role.choices)
     name = serializers.CharField()
-    level = serializers.ChoiceField(choices=[level.value for level in Level])
+    level = serializers.ChoiceField(choices=ROLE_LEVELS)
     kind = serializers.ChoiceField(choices=[kind.value for kind in Kind])
 
     @staticmethod

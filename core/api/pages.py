@@ -69,6 +69,24 @@ class Pages(BasePagination):
         ]
 
 
+class First(Pages):
+    """The first rows in the order of the queryset, such as the most urgent of a queue, which moves on as it is worked
+    on: no page follows.
+    """
+
+    def paginate_queryset(
+        self,
+        queryset: QuerySet[Any] | Sequence[Any],
+        request: Request,
+        view: APIView | None = None,  # noqa: ARG002 - the signature of REST framework
+    ) -> list[Any]:
+        self.request, self.next = request, None
+        return list(queryset[: _limit(request.query_params.get("limit", ""))])
+
+    def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
+        return [one for one in super().get_schema_operation_parameters(view) if one["name"] == "limit"]
+
+
 def _limit(text: str) -> int:
     if not text:
         return USUAL

@@ -36,7 +36,7 @@ ERRORS = {
     "406": "only application/json is answered",
     "409": "it does not fit how things stand",
     "413": "the body is too large",
-    "415": "only application/json is read",
+    "415": "not a kind of body that is read here",
     "422": "the Idempotency-Key belongs to another request",
     "429": "too many requests: see Retry-After",
 }

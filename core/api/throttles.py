@@ -117,7 +117,7 @@ class AccountLimit(PerMinute):
     """By the account that the body names, whether or not there is one: from many addresses at once too."""
 
     scope = "account"
-    NAMES = ("identifier", "phone", "token")
+    NAMES: tuple[str, ...] = ("identifier", "phone", "token")
 
     def name(self, request: Request) -> str:
         sent = request.data if isinstance(request.data, dict) else {}

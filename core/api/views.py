@@ -26,6 +26,7 @@ class Access(StrEnum):
     PUBLIC = "anybody"
     SIGNED_IN = "whoever is signed in"
     OWN = "whoever is signed in, about themselves alone"
+    CONCERNED = "whoever is concerned"  # by more than one action, or because the thing itself says so
 
 
 class Endpoint(APIView):
