@@ -345,6 +345,11 @@ def following(machine: Machine[StateT], state: StateT, act: Act, *, what: str, t
     return only
 
 
+def mask_card(number: str) -> str:
+    """A Ghana Card with its middle hidden: `GHA-*****789-0`."""
+    return f"{number[:4]}*****{number[-5:]}"
+
+
 def parse_status(choices: type[StateT], text: str) -> StateT:
     """The status named in any case, with spaces or hyphens for underscores (domain.md 1.2). Raises InvalidInput."""
     code = "_".join(str(text).lower().replace("-", " ").replace("_", " ").split())

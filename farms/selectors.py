@@ -11,14 +11,16 @@ from decimal import Decimal
 from typing import Any
 
 from django.db.models import Count, DurationField, ExpressionWrapper, F, Q, QuerySet, Sum, Value
-from django.db.models.functions import Coalesce, ExtractDay, Greatest, Least
+from django.db.models.functions import Coalesce, Concat, ExtractDay, Greatest, Least
 
 from accounts import policy
 from accounts import selectors as people
-from accounts.models import User
+from accounts.models import Constituency, Region, User
 from accounts.policy import Action, Person
-from accounts.rules import Code, Role
+from accounts.rules import Code, Level, Role
+from core import phones
 from core.base.registries import NATION, Hour, Place, Recipient
+from core.errors import InvalidInput
 from farms import rules
 from farms.models import (
     Alert,
@@ -29,11 +31,14 @@ from farms.models import (
     FarmApplication,
     FarmAssignment,
     Flock,
+    MortalityRecord,
     ReviewItem,
 )
-from farms.rules import BatchStatus, FarmStatus, FlockStatus, Production, ReviewLevel, ReviewStatus
+from farms.rules import ApplicationStatus, BatchStatus, FarmStatus, FlockStatus, Production, ReviewLevel, ReviewStatus
 
 # --- who sees and does what ----------------------------------------------------------------------------------------
+
+LOCAL = (Level.CONSTITUENCY, Level.FIELD, Level.END_USER)
 
 DECIDES = {
     ReviewLevel.CONSTITUENCY: Action.DECIDE_AT_CONSTITUENCY,
@@ -93,6 +98,37 @@ def enrollments_in_scope(user: User) -> QuerySet[BatchEnrollment]:
     return BatchEnrollment.objects.filter(_inside(around, "farm__constituency__region", "farm__constituency"))
 
 
+def batches_in_scope(user: User) -> QuerySet[Batch]:
+    """The batches that this user may see (domain.md 4.2.4): all of them for those who manage them or review in the
+    whole nation; a closed one for reviewers and for those who took part; drafts and archived ones for nobody else.
+    """
+    who = people.person(user)
+    around = _area_of(user, Action.SEE_APPLICATIONS)
+    if policy.is_open(who, Action.MANAGE_BATCHES) or around == NATION:
+        return Batch.objects.all()
+    seen = Q(status__in=[BatchStatus.LIVE, BatchStatus.PAUSED])
+    took_part = Q(pk__in=BatchEnrollment.objects.filter(farm__user=user).values("batch"))
+    return Batch.objects.filter(seen | (Q(status=BatchStatus.CLOSED) & (Q() if around else took_part)))
+
+
+def alerts_in_scope(user: User) -> QuerySet[Alert]:
+    """The alerts of the farms that this user may see."""
+    found = Alert.objects.select_related("farm", "flock", "acknowledged_by")
+    return found.filter(_of_farms(user, "farm"))
+
+
+def deaths_to_inspect(user: User) -> QuerySet[MortalityRecord]:
+    """Deaths in the farms that this user may see, into which no veterinary officer has looked yet."""
+    found = MortalityRecord.objects.select_related("production__flock__farm", "inspected_by")
+    waits = Q(vet_inspection_required=True, inspected_at__isnull=True)
+    return found.filter(waits, _of_farms(user, "production__flock__farm"))
+
+
+def _of_farms(user: User, farm: str) -> Q:
+    farms = farms_in_scope(user)
+    return Q(**{f"{farm}__in": farms}) if farms.query.has_filters() else Q()
+
+
 def _area_of(user: User, *actions: Action) -> Place | None:
     """The area in which the user may do one of these, None for nowhere."""
     who = people.person(user)
@@ -105,6 +141,71 @@ def _inside(around: Place, region: str, constituency: str = "constituency") -> Q
     if around.constituency_id:
         return Q(**{constituency: around.constituency_id})
     return Q(**{region: around.region_id})
+
+
+# --- lists of them -------------------------------------------------------------------------------------------------
+
+
+def applications(
+    *,
+    status: str = "",
+    application_type: str = "",
+    level: str = "",
+    region: Region | None = None,
+    constituency: Constituency | None = None,
+    search: str = "",
+) -> QuerySet[FarmApplication]:
+    """Applications with their places: in a status, of a type, under review at a level, in a place; of a number that
+    begins like `search`, or of that phone. Raises InvalidInput for a search that is neither.
+    """
+    found = FarmApplication.objects.select_related("region", "constituency")
+    if search:
+        found = found.filter(_application_of(search))
+    if level:
+        found = found.filter(status=rules.APPLICATION_AT[ReviewLevel(level)])
+    wanted = {"status": status, "application_type": application_type, "region": region, "constituency": constituency}
+    return found.filter(**{name: value for name, value in wanted.items() if value})
+
+
+def farms(
+    *,
+    farm_status: str = "",
+    region: Region | None = None,
+    constituency: Constituency | None = None,
+    search: str = "",
+) -> QuerySet[Farm]:
+    """Farms with their places and officers: in a status, in a place; of a number that begins like `search`, or of that
+    phone. Raises InvalidInput for a search that is neither.
+    """
+    found = Farm.objects.select_related("constituency__region", "extension_officer")
+    if search:
+        number = search.upper()
+        found = found.filter(
+            Q(farm_number__startswith=number) if number.startswith("YEA") else Q(primary_phone=_phone(search, "YEA-AH"))
+        )
+    wanted = {"farm_status": farm_status, "constituency__region": region, "constituency": constituency}
+    return found.filter(**{name: value for name, value in wanted.items() if value})
+
+
+# By number, for a part of the country: numbers begin with the region, so to walk them in order may pass most farms
+# before it meets one of the part, which the planner does not know. They are gathered and sorted instead.
+BY_NUMBER = Concat("farm_number", Value("")).asc()  # which no index has
+
+
+def _application_of(search: str) -> Q:
+    number = search.upper()
+    if number.startswith("APP"):
+        return Q(application_number__startswith=number)
+    phone = Q(primary_phone=_phone(search, "APP-2026-0"))
+    rejected = Q(status=ApplicationStatus.REJECTED)  # live ones and rejected ones have an index each
+    return (phone & ~rejected) | (phone & rejected)
+
+
+def _phone(search: str, example: str) -> str:
+    try:
+        return phones.normalise(search)
+    except InvalidInput as error:
+        raise InvalidInput(f"Search for the beginning of a number, such as {example}, or a whole phone.") from error
 
 
 # --- what is to be reviewed ----------------------------------------------------------------------------------------
@@ -144,6 +245,12 @@ def enrollments_to_review(user: User, level: ReviewLevel) -> QuerySet[ReviewItem
         .select_related("enrollment__farm__constituency", "enrollment__batch", "claimed_by")
         .order_by("-enrollment__eligibility_score", "entered_at", "pk")
     )
+
+
+def own_level(user: User) -> ReviewLevel:
+    """The level whose reviews are this user's, by the level of the role."""
+    own = {Level.REGIONAL: ReviewLevel.REGIONAL, **dict.fromkeys(LOCAL, ReviewLevel.CONSTITUENCY)}
+    return own.get(people.person(user).level, ReviewLevel.NATIONAL)
 
 
 def _open_at(level: ReviewLevel) -> QuerySet[ReviewItem]:
