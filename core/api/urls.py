@@ -9,6 +9,7 @@ from core.api.views import Docs, Nowhere, Schema
 urlpatterns = [
     path("", include("accounts.api.urls")),  # by name: core knows no app above it
     path("", include("core.delivery.api.urls")),
+    path("", include("farms.api.urls")),
     path("schema/", Schema.as_view(), name="schema"),
     path("docs/", Docs.as_view(url_name="api:schema"), name="docs"),
     re_path(r"^.*$", Nowhere.as_view()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,6 +35,13 @@ def wide_limits(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> None
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Doors that answer steadily do so without waiting."""
     monkeypatch.setattr(secrets, "ANSWER_SECONDS", 0.0)
+
+
+@pytest.fixture(autouse=True)
+def files(settings: LazySettings, tmp_path: Path) -> Path:
+    """Where documents are kept."""
+    settings.MEDIA_ROOT = str(tmp_path / "files")
+    return tmp_path / "files"
 
 
 def living_in(code: str, role: str = Role.FARMER, **fields: Any) -> User:

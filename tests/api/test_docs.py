@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,13 @@ import yaml
 from django.contrib.staticfiles import finders
 from django.test import Client
 
-from accounts.models import User
 from accounts.rules import Role
 from core.api.schema import ERRORS
 from core.api.views import Access
 from tests.api.conftest import SignIn, living_in
 from tests.api.endpoints import METHODS, endpoints
 from tests.api.test_permission_matrix import PERMISSIONS
-from tests.factories import RegionFactory, UserFactory
+from tests.factories import FlockFactory, RegionFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
 PAGE = Path(__file__).resolve().parents[2] / "docs/api.md"
@@ -56,24 +56,33 @@ def shape(value: Any) -> Any:
     return type(value).__name__
 
 
-def ask(client: Client, request: Block, person: User) -> Any:
-    method, path = request.first.replace("{person}", str(person.pk)).split(" ")
+def ask(client: Client, request: Block, ids: dict[str, str]) -> Any:
+    texts = [request.first, request.body]
+    for name, value in ids.items():
+        texts = [text.replace(f"{{{name}}}", value) for text in texts]
+    method, path = texts[0].split(" ")
     headers = {name: value for name, value in request.headers.items() if name != "Content-Type"}
-    return client.generic(method, path, request.body.encode(), request.headers.get("Content-Type", ""), headers=headers)
+    return client.generic(method, path, texts[1].encode(), request.headers.get("Content-Type", ""), headers=headers)
 
 
 @pytest.mark.parametrize(("request_", "told"), examples(), ids=[request.first for request, _ in examples()])
 def test_an_example_is_answered_as_the_page_says(sign_in: SignIn, request_: Block, told: Block) -> None:
     yaw = UserFactory.create(role=Role.REGIONAL_ADMIN, region=RegionFactory.create(), username="regional_admin")
     abena = living_in("BNT", Role.CONSTITUENCY_STAFF, username="abena", first_name="Abena", last_name="Asante")
-    answer = ask(sign_in(yaw), request_, abena)
+    flock = FlockFactory.create(arrival_date=date(2025, 10, 1))
+    who = flock.farm.user if "{flock}" in request_.body else yaw
+    answer = ask(sign_in(who), request_, {"person": str(abena.pk), "flock": str(flock.pk)})
     _, status, reason = told.first.split(" ", 2)
     assert (answer.status_code, answer.reason_phrase) == (int(status), reason), answer.content
     assert answer["Content-Type"] == told.headers["Content-Type"]
     written, real = json.loads(told.body), answer.json()
     assert shape(real) == shape(written)
     assert list(real) == list(written)
-    for name in ("role", "username", "errors", "detail", "reason", "old_role", "new_role", "new_constituency"):
+    if "rows" in written:
+        assert [(row["outcome"], row["detail"]) for row in real["rows"]] == [
+            (row["outcome"], row["detail"]) for row in written["rows"]
+        ]
+    for name in ("kept", "role", "username", "errors", "detail", "reason", "old_role", "new_role", "new_constituency"):
         assert real.get(name) == written.get(name)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import IntEnum
 from secrets import token_hex
@@ -31,6 +31,8 @@ from core.base.ids import new_id
 from core.base.registries import NATION, SEND_BULK_SMS, Place, permissions
 from core.delivery.campaign_life import place_of
 from core.delivery.models import Campaign
+from tests.api import farming
+from tests.api.cases import FAR, NEAR, OWN, Case
 from tests.api.conftest import API, SignIn, living_in
 from tests.api.endpoints import METHODS, endpoints
 from tests.delivery.campaign import TERMINAL, TEXT, draft
@@ -39,7 +41,6 @@ from tests.factories import UserFactory
 pytestmark = pytest.mark.django_db
 
 PERMISSIONS = {SEND_BULK_SMS: Action.SEND_BULK_SMS}  # what core calls an action of the policy
-OWN, NEAR, FAR = "BNT", "EJS", "TMW"  # whoever asks lives in the first; the second is of the same region
 
 
 class Verdict(IntEnum):
@@ -62,20 +63,12 @@ def seen(status: int, who: Access | Action) -> int:
 # --- whom and what it is about --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Case:
-    """One request: what fills the address, what is sent, and what the policy is asked about."""
-
-    about: User | policy.Person | Place | None = None
-    ids: dict[str, str] = field(default_factory=dict)
-    body: dict[str, Any] = field(default_factory=dict)
-
-
 @dataclass
 class World:
     people: list[User]
     campaigns: list[Campaign]
     invitations: list[StaffInvitation]
+    farming: farming.Farming
 
     def people_and(self, actor: User | None) -> list[User]:
         return [*self.people, *([actor] if actor else [])]
@@ -117,7 +110,7 @@ def make_world() -> World:
     ]
     for user in people:
         SecurityEvent.objects.create(user=user, actor=owner, kind="mfa_reset", at=clock.now())
-    return World(people, [draft(TERMINAL, where=where) for where in SELECTIONS], invitations)
+    return World(people, [draft(TERMINAL, where=where) for where in SELECTIONS], invitations, farming.make(people))
 
 
 def invited() -> list[tuple[Role, Constituency | None]]:
@@ -265,6 +258,10 @@ CASES: dict[tuple[str, str], Callable[[World, User | None], list[Case]]] = {
         ("post", f"campaigns/<uuid:campaign_id>/{act}/"): lambda w, a: campaign_cases(w, a, reason)
         for act in ("approve", "start", "pause", "resume", "cancel", "unreached")
     },
+    **{
+        key: lambda w, a, cases=cases: cases(w.farming, a)  # type: ignore[misc]
+        for key, cases in farming.CASES.items()
+    },
 }
 
 
@@ -295,11 +292,17 @@ def declared(method: str, view: Any) -> Access | Action:
 def expected(actor: User | None, who: Access | Action, case: Case) -> Verdict:
     if actor is None:
         return Verdict.DONE if who == Access.PUBLIC else Verdict.UNKNOWN
+    if case.may is not None and who != Access.PUBLIC:
+        return Verdict.DONE if case.may else Verdict.REFUSED if case.sees else Verdict.HIDDEN
     if isinstance(who, Access):
         return Verdict.DONE if case.about in (None, actor) else Verdict.HIDDEN
     if case.about is None or selectors.may(actor, who, case.about):  # a list shows to each what they may see
         return Verdict.DONE
-    if not case.ids or (isinstance(case.about, User) and selectors.may(actor, Action.SEE_PERSON, case.about)):
+    if (
+        not case.ids
+        or case.sees
+        or (isinstance(case.about, User) and selectors.may(actor, Action.SEE_PERSON, case.about))
+    ):
         return Verdict.REFUSED
     return Verdict.HIDDEN
 
@@ -317,8 +320,9 @@ def undone() -> Iterator[None]:
 
 def ask(client: Client, method: str, address: str, case: Case) -> Any:
     path = re.sub(r"<\w+:(\w+)>", lambda found: case.ids[found[1]], address)
-    sent: Any = {} if method == "get" else {"data": case.body, "content_type": "application/json"}
-    return getattr(client, method)(f"{API}/{path}", **sent)
+    sent: Any = {} if method == "get" else {"data": case.body, "content_type": case.content_type}
+    kind = "?kind=ghana_card" if address.endswith("/documents/") else ""
+    return getattr(client, method)(f"{API}/{path}{kind}", **sent)
 
 
 def compare(client: Client, actor: User | None, world: World) -> int:
@@ -342,6 +346,7 @@ def compare(client: Client, actor: User | None, world: World) -> int:
 @pytest.mark.parametrize("role", Role)
 def test_every_role_is_answered_as_the_policy_says(sign_in: SignIn, world: World, role: Role) -> None:
     actor = living_in(OWN, role, email="actor@example.com")
+    farming.give(world.farming, actor)
     assert compare(sign_in(actor), actor, world) > len(endpoints())
 
 
@@ -355,6 +360,7 @@ def test_a_stranger_is_answered_at_the_public_doors_alone(client: Client, world:
 @pytest.mark.parametrize("role", Role)
 def test_a_list_shows_exactly_what_the_policy_lets_its_reader_see(sign_in: SignIn, world: World, role: Role) -> None:
     actor = living_in(OWN, role)
+    farming.give(world.farming, actor)
     client = sign_in(actor)
     people = {str(user.pk) for user in world.people_and(actor) if selectors.may(actor, Action.SEE_PERSON, user)}
     campaigns = {str(one.pk) for one in world.campaigns if selectors.may(actor, Action.SEND_BULK_SMS, place_of(one))}
@@ -363,7 +369,9 @@ def test_a_list_shows_exactly_what_the_policy_lets_its_reader_see(sign_in: SignI
     }
     about = [user for user in world.people if selectors.may(actor, Action.READ_SECURITY_EVENTS, user)]
     events = {str(pk) for pk in SecurityEvent.objects.filter(user__in=about).values_list("pk", flat=True)}
+    people |= farming.farmers_of(world.farming, actor)
     lists = {"users/": people, "campaigns/": campaigns, "invitations/": invitations, "security-events/": events}
+    lists |= farming.seen(world.farming, actor)
     for address, wanted in lists.items():
         found = client.get(f"{API}/{address}", {"limit": "200"}).json()["results"]
         assert {row["id"] for row in found} == wanted, address

@@ -1,0 +1,1 @@
+"""Applications, farms, batches and production under /api/v1/."""

@@ -1,0 +1,221 @@
+"""Applications: those who apply, and the officers in whose area it is."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from django.db.models import Prefetch, QuerySet
+from drf_spectacular.utils import extend_schema
+from rest_framework import generics
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.throttling import BaseThrottle
+
+from accounts.api.asking import asked, me, origin, sent
+from accounts.policy import Action
+from core import clock
+from core.api.idempotency import idempotent
+from core.api.throttles import AccountLimit, DoorLimit
+from core.api.views import Access, Endpoint
+from core.errors import NotFound
+from farms import selectors
+from farms.api import serializers as forms
+from farms.api.documents import DOCUMENT, DocumentParser, documents, received
+from farms.models import ApplicationEvent, FarmApplication, ReviewNote
+from farms.services import applications, farms
+from farms.services.applications import Details
+
+if TYPE_CHECKING:
+    ApplicationList = generics.ListAPIView[FarmApplication]
+else:
+    ApplicationList = generics.ListAPIView
+
+
+class PhoneLimit(AccountLimit):
+    """By the phone number of an applicant, from many addresses at once too."""
+
+    NAMES = ("primary_phone",)
+
+
+class Apply(Endpoint):
+    access = {"post": Access.PUBLIC}
+
+    def get_throttles(self) -> list[BaseThrottle]:
+        return [*super().get_throttles(), DoorLimit(), PhoneLimit()]
+
+    @extend_schema(
+        operation_id="applications_apply",
+        request=forms.NewApplication,
+        responses={201: forms.ApplicationNumber},
+    )
+    def post(self, request: Request) -> Response:
+        """Apply to join, before there is an account. What becomes of it is told by SMS."""
+        given = sent(forms.NewApplication, request)
+        kind = given.pop("application_type")
+        application = applications.submit(kind=kind, details=Details(**given), ip=origin(request).ip, now=clock.now())
+        return Response(forms.ApplicationNumber(application).data, status=201)
+
+
+def visible(request: Request, application_id: uuid.UUID) -> FarmApplication:
+    """The application, when it is in the scope of who asks."""
+    found = selectors.applications_in_scope(me(request)).filter(pk=application_id).first()
+    if found is None:
+        raise NotFound("There is no such application, or not in your scope.")
+    return found
+
+
+def shown(request: Request, application_id: uuid.UUID) -> dict[str, Any]:
+    events = ApplicationEvent.objects.select_related("actor").order_by("at")
+    found = (
+        selectors.applications_in_scope(me(request))
+        .select_related("region", "constituency", "district")
+        .prefetch_related(Prefetch("events", queryset=events))
+        .filter(pk=application_id)
+        .first()
+    )
+    if found is None:
+        raise NotFound("There is no such application, or not in your scope.")
+    return dict(forms.Application(found).data)
+
+
+class Applications(Endpoint, ApplicationList):
+    access = {"get": Action.SEE_APPLICATIONS, "post": Action.ENTER_APPLICATION}
+    serializer_class = forms.ApplicationRow
+    ordering: tuple[str, ...] = ("-application_number",)
+
+    def get_queryset(self) -> QuerySet[FarmApplication]:
+        wanted = asked(forms.ApplicationFilter, self.request)
+        if wanted["status"] or wanted["level"]:
+            self.ordering = ("-submitted_at", "-id")  # as the indexes of the lists have it
+        return selectors.applications(**wanted) & selectors.applications_in_scope(me(self.request))
+
+    @extend_schema(operation_id="applications_list", parameters=[forms.ApplicationFilter])
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """The applications in my scope: by number, or those in a status newest first. Phones and cards are masked."""
+        return super().get(request, *args, **kwargs)
+
+    @extend_schema(operation_id="applications_create", request=forms.NewApplication, responses={201: forms.Application})
+    @idempotent
+    def post(self, request: Request) -> Response:
+        """Enter an application for somebody of my area."""
+        given = sent(forms.NewApplication, request)
+        kind = given.pop("application_type")
+        application = applications.submit(kind=kind, details=Details(**given), actor=me(request), now=clock.now())
+        return Response(shown(request, application.pk), status=201)
+
+
+class OneApplication(Endpoint):
+    access = {"get": Action.SEE_APPLICATIONS}
+
+    @extend_schema(operation_id="applications_retrieve", responses=forms.Application)
+    def get(self, request: Request, application_id: uuid.UUID) -> Response:
+        """One application, with its steps."""
+        return Response(shown(request, application_id))
+
+
+class Reviews(Endpoint):
+    access = {"get": Action.SEE_APPLICATIONS}
+
+    @extend_schema(operation_id="applications_reviews", responses=forms.ReviewWithNotes(many=True))
+    def get(self, request: Request, application_id: uuid.UUID) -> Response:
+        """The reviews of an application with their notes, in the order of the levels that it came to."""
+        return Response(reviews_of(visible(request, application_id).reviews.all()))
+
+
+def reviews_of(found: QuerySet[Any]) -> Any:
+    notes = ReviewNote.objects.select_related("author").order_by("at", "id")
+    rows = found.select_related("claimed_by").prefetch_related(Prefetch("notes", queryset=notes))
+    return forms.ReviewWithNotes(rows.order_by("created_at"), many=True).data
+
+
+Decide = Callable[..., object]
+
+
+def decided(request: Request, application_id: uuid.UUID, decide: Decide, **given: Any) -> Response:
+    decide(actor=me(request), application_id=application_id, now=clock.now(), **given)
+    return Response(shown(request, application_id))
+
+
+class Forward(Endpoint):
+    access = {"post": Access.CONCERNED}
+
+    @extend_schema(operation_id="applications_forward", request=None, responses=forms.Application)
+    @idempotent
+    def post(self, request: Request, application_id: uuid.UUID) -> Response:
+        """Pass an application of the programme on to the next level."""
+        return decided(request, application_id, applications.forward)
+
+
+class Approve(Endpoint):
+    access = {"post": Access.CONCERNED}
+
+    @extend_schema(operation_id="applications_approve", request=None, responses=forms.Application)
+    @idempotent
+    def post(self, request: Request, application_id: uuid.UUID) -> Response:
+        """Approve at the last level. The applicant gets a link to open the account."""
+        return decided(request, application_id, applications.approve)
+
+
+class RequestChanges(Endpoint):
+    access = {"post": Access.CONCERNED}
+
+    @extend_schema(operation_id="applications_request_changes", request=forms.ReasonToTell, responses=forms.Application)
+    @idempotent
+    def post(self, request: Request, application_id: uuid.UUID) -> Response:
+        """Ask the applicant for changes."""
+        return decided(request, application_id, applications.request_changes, **sent(forms.ReasonToTell, request))
+
+
+class Reject(Endpoint):
+    access = {"post": Access.CONCERNED}
+
+    @extend_schema(operation_id="applications_reject", request=forms.ReasonToTell, responses=forms.Application)
+    @idempotent
+    def post(self, request: Request, application_id: uuid.UUID) -> Response:
+        """Reject for good."""
+        return decided(request, application_id, applications.reject, **sent(forms.ReasonToTell, request))
+
+
+class Resubmit(Endpoint):
+    access = {"post": Action.ENTER_APPLICATION}
+
+    @extend_schema(operation_id="applications_resubmit", request=forms.Said, responses=forms.Application)
+    @idempotent
+    def post(self, request: Request, application_id: uuid.UUID) -> Response:
+        """Enter what an applicant has changed: the whole application anew. It goes back to the review it came from."""
+        details = Details(**sent(forms.Said, request))
+        return decided(request, application_id, applications.resubmit, details=details)
+
+
+class InviteAgain(Endpoint):
+    access = {"post": Access.CONCERNED}
+
+    @extend_schema(operation_id="applications_invite_again", request=None, responses=forms.Application)
+    @idempotent
+    def post(self, request: Request, application_id: uuid.UUID) -> Response:
+        """Send an approved applicant a new link; the one before is not good any more."""
+        return decided(request, application_id, applications.invite_again)
+
+
+class Documents(Endpoint):
+    access = {"get": Action.SEE_APPLICATIONS, "post": Action.ENTER_APPLICATION}
+    parser_classes = [DocumentParser]
+
+    @extend_schema(operation_id="applications_documents", responses=forms.DocumentInfo(many=True))
+    def get(self, request: Request, application_id: uuid.UUID) -> Response:
+        """The documents of an application, until it becomes a farm, which takes them over."""
+        return Response(documents(visible(request, application_id).documents.all()))
+
+    @extend_schema(
+        operation_id="applications_add_document",
+        parameters=[forms.NewDocument],
+        request=DOCUMENT,
+        responses={201: forms.DocumentInfo},
+    )
+    @idempotent
+    def post(self, request: Request, application_id: uuid.UUID) -> Response:
+        """Add a document: the body is the file, a JPEG, a PNG or a PDF."""
+        document = farms.add_application_document(application_id=application_id, actor=me(request), **received(request))
+        return Response(forms.DocumentInfo(document).data, status=201)
