@@ -1,0 +1,1 @@
+"""A believable Ghana for development, tests and benchmarks (`manage.py seed_demo`)."""

@@ -1,0 +1,77 @@
+"""A believable Ghana of any size, for development (farms.demo)."""
+
+from __future__ import annotations
+
+import time
+from datetime import date
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
+
+from core import clock
+from core.errors import DomainError
+from core.jobs.services import enqueue
+from farms.demo.seeding import seed
+from farms.models import Farm
+
+LOCAL = ("127.0.0.1", "localhost", "::1")
+
+
+class Command(BaseCommand):
+    help = (
+        "Write demonstration farms with people, applications, batches and daily production into a database without farms."
+        " Development only. All or nothing."
+    )
+    requires_system_checks = []  # as demo_data: in production the refusal is the answer
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--farms", type=int, default=60, help="how many farms (60)")
+        parser.add_argument("--days", type=int, default=30, help="how many days of production, up to yesterday (30)")
+        parser.add_argument("--seed", type=int, default=1, help="another number makes another country (1)")
+        parser.add_argument("--today", type=date.fromisoformat, help="the day to count from (the present one in Accra)")
+        parser.add_argument("--if-empty", action="store_true", help="do nothing, and say so, when there are farms")
+
+    def handle(
+        self,
+        *args: object,
+        farms: int,
+        days: int,
+        today: date | None,
+        if_empty: bool,
+        verbosity: int = 1,
+        **options: int,
+    ) -> None:
+        _refuse_elsewhere()
+        if if_empty and Farm.objects.exists():
+            self.stdout.write("Demonstration farms: not needed, there are farms.")
+            return
+        began = time.monotonic()
+        try:
+            with transaction.atomic():
+                written = seed(
+                    farms=farms,
+                    days=days,
+                    seed=options["seed"],
+                    today=today or clock.accra(clock.now()).date(),
+                    said=self.stdout.write if verbosity > 1 else lambda _: None,
+                )
+                enqueue("farms.tasks.calculate_farm_scores")
+        except DomainError as refused:
+            raise CommandError(f"Nothing was written. {refused}") from refused
+        counts = ", ".join(f"{count:,} {name}" for name, count in written.items())
+        self.stdout.write(f"Demonstration farms in {time.monotonic() - began:.1f} s: {counts}.")
+
+
+def _refuse_elsewhere() -> None:
+    """Nobody of the demonstration is real, and nothing may be sent to them but into the sandbox."""
+    if settings.PMS_ENV != "development":
+        raise CommandError(
+            "Demonstration farms are refused in production. Set PMS_ENV=development if this is not a production system."
+        )
+    if urlsplit(settings.HUBTEL_BASE_URL).hostname not in LOCAL:
+        raise CommandError(
+            "HUBTEL_BASE_URL leads out of this machine, and texts to demonstration people would be sent. Leave it empty, for the"
+            " sandbox."
+        )
