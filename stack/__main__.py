@@ -141,6 +141,7 @@ def bring_up(supervisor: Supervisor, config: settings.Config, *, only_servers: b
     for service in started:
         supervisor.start(service)
     sign_ins = supervisor.run("demo_data", [*manage, "demo_data", "--list-sign-ins"], quiet=True)
+    supervisor.run("seed_demo", [*manage, "seed_demo", "--if-empty"])
     supervisor.wait_ready(started, READY_SECONDS)
     table = "".join(f"  {line}\n" for line in sign_ins)
     supervisor.write(f"\nPMS is ready: http://{LOOPBACK}:{config.port}/\n\n{addresses(config)}\n{table}\n")

@@ -29,8 +29,8 @@ INSERT INTO demo_stand VALUES
     (4, 'programme', 1, 'changes_requested'), (5, 'programme', 2, 'changes_requested'), (6, 'programme', 1, 'rejected'),
     (7, 'one_check', 1, 'rejected'), (8, 'programme', 4, ''), (9, 'straight', 1, ''), (10, 'programme', 1, ''),
     (11, 'programme', 1, ''), (12, 'one_check', 1, 'changes_requested'), (13, 'programme', 3, 'rejected'),
-    (14, 'programme', 2, ''), (15, 'programme', 3, 'changes_requested'), (16, 'programme', 5, ''), (17, 'one_check', 3, ''),
-    (18, 'straight', 2, '')
+    (14, 'programme', 2, ''), (15, 'programme', 3, 'changes_requested'),
+    (16, 'programme', 5, ''), (17, 'one_check', 3, ''), (18, 'straight', 2, '')
 """
 FEWEST_OTHERS = 16  # applications without a farm: each stand once
 ONE_IN = 4  # and else so many farms to one of them
@@ -55,18 +55,22 @@ WITH place AS (
         (ARRAY[100, 150, 200, 250, 300, 400, 500, 500, 500, 750, 800, 1000, 1000, 1500, 2000, 3000, 5000, 10000])
             [1 + floor(18 * size)::int] AS capacity,
         CASE WHEN demo_stand.route = 'programme' THEN 'government_program'
-            WHEN demo_stand.route = 'one_check' AND pg_temp.roll(n, 'migrated') < 0.4 THEN 'migrated' ELSE 'independent' END AS kind,
-        demo_stand.route = 'straight' OR (demo_stand.route = 'programme' AND pg_temp.roll(n, 'phone known') < 0.8) AS phone_verified,
+            WHEN demo_stand.route = 'one_check' AND pg_temp.roll(n, 'migrated') < 0.4 THEN 'migrated'
+            ELSE 'independent' END AS kind,
+        demo_stand.route = 'straight' OR (demo_stand.route = 'programme' AND pg_temp.roll(n, 'phone known') < 0.8)
+            AS phone_verified,
         waits + (ending <> '')::int AS waits,
         -- farms came one after another, those who wait did so lately
-        CASE WHEN n <= %(farms)s THEN %(began)s + (n - 1 + pg_temp.roll(n, 'day')) / %(farms)s * (%(span)s * interval '1 day')
+        CASE WHEN n <= %(farms)s
+            THEN %(began)s + (n - 1 + pg_temp.roll(n, 'day')) / %(farms)s * (%(span)s * interval '1 day')
             ELSE %(midnight)s - interval '1 day' * (0.2 + (waits + (ending <> '')::int) * pace * 2.5
                 + 16 * pg_temp.roll(n, 'waiting') ^ 2) END AS applied_at
     FROM place JOIN demo_stand ON demo_stand.number = stand JOIN demo_place ON demo_place.number = place
         JOIN demo_step ON demo_step.route = demo_stand.route AND demo_step.step = steps
 ), whole AS (
     SELECT *, interval '1 day' * pace * 2.5 AS wait,
-        applied_at + interval '1 day' * pace * 2.5 * waits + interval '1 us' * (steps + (ending <> '')::int) AS moved_at,
+        applied_at + interval '1 day' * pace * 2.5 * waits + interval '1 us' * (steps + (ending <> '')::int)
+            AS moved_at,
         last_name || ' ' || pg_temp.pick(%(farm_words)s, pg_temp.roll(n, 'farm name')) AS called,
         CASE WHEN pg_temp.roll(n, 'e-mail') < 0.25
             THEN lower(first_name || '.' || last_name || '.' || n || '@demo.example') ELSE '' END AS email,
@@ -79,22 +83,24 @@ SELECT n, place, route, steps, ending, first_name, last_name, language,
     kind, phone_verified, email, email <> '' AND pg_temp.roll(n, 'e-mail known') < 0.6 AS email_verified,
     spam, experience, existing, capacity, applied_at AS begun, moved_at, wait,
     CASE WHEN n <= %(neat)s AND namesakes = 1 THEN called ELSE called || ' ' || n END AS farm_name,
-    CASE WHEN n = 1 THEN 'layers' ELSE pg_temp.pick('{layers,layers,layers,layers,layers,layers,broilers,broilers,broilers,both}',
-        pg_temp.roll(n, 'birds')) END AS production,
+    CASE WHEN n = 1 OR pg_temp.roll(n, 'birds') < 0.6 THEN 'layers'
+        WHEN pg_temp.roll(n, 'birds') < 0.9 THEN 'broilers' ELSE 'both' END AS production,
     (applied_at::date - (interval '1 year' * (19 + 15 * pg_temp.roll(n, 'age'))))::date AS born,
-    pg_temp.phone(n) AS phone, 'GHA-' || lpad(mod(n * 736878713, 1000000000)::text, 9, '0') || '-' || mod(n, 10) AS card,
-    CASE WHEN pg_temp.roll(n, 'tin') < 0.5 THEN '' ELSE 'P00' || lpad(mod(n * 73687, 100000000)::text, 8, '0') END AS tin,
+    pg_temp.phone(n) AS phone,
+    'GHA-' || pg_temp.digits(mod(n * 736878713, 1000000000), 9) || '-' || mod(n, 10) AS card,
+    CASE WHEN pg_temp.roll(n, 'tin') < 0.5 THEN ''
+        ELSE 'P00' || pg_temp.digits(mod(n * 73687, 100000000), 8) END AS tin,
     CASE WHEN n <= %(farms)s THEN 'YEA-' || region_code || '-' || code || '-'
         || pg_temp.digits(nextval('farms_farm_number'), 4) ELSE '' END AS farm_number,
-    'APP-' || to_char(applied_at, 'YYYY') || '-' || pg_temp.digits(nextval('farms_application_number'), 5) AS application_number,
+    'APP-' || to_char(applied_at, 'YYYY') || '-' || pg_temp.digits(nextval('farms_application_number'), 5)
+        AS application_number,
     pg_temp.id('application', n) AS subject_id, pg_temp.id('farm', n) AS farm_id, pg_temp.id('farmer', n) AS owner_id,
     true AS is_new, NULL::timestamptz AS latest, pg_temp.roll(n, 'quality') AS quality,
     CASE WHEN n > 20 AND pg_temp.roll(n, 'status') < 0.02 THEN 'inactive'
         WHEN n > 20 AND pg_temp.roll(n, 'status') < 0.03 THEN 'suspended' ELSE 'active' END AS farm_status
-FROM (SELECT *, row_number() OVER (PARTITION BY place, lower(called) ORDER BY n) AS namesakes FROM whole ORDER BY n) AS whole
+FROM (SELECT *, row_number() OVER (PARTITION BY place, lower(called) ORDER BY n) AS namesakes
+    FROM whole ORDER BY n) AS whole
 """
-
-
 _ALL = "demo_applicant AS one JOIN demo_place AS home ON home.number = place"
 _FARMS = f"{_ALL} WHERE n <= %(farms)s"
 
@@ -108,11 +114,12 @@ def make_table(values: Values) -> None:
 def draw(values: Values) -> None:
     """The applicants from `first` to `last` into the table of those at hand."""
     sql.run("TRUNCATE demo_applicant")
-    sql.run(f"INSERT INTO demo_applicant {_APPLICANTS}", values)  # noqa: S608 - constants only
+    sql.run(f"INSERT INTO demo_applicant {_APPLICANTS}", values)
     if values["demo_farmer"] and values["first"] == 1:
         sql.run(
             "UPDATE demo_applicant SET owner_id = %(demo_farmer)s, is_new = false, phone = %(demo_phone)s,"
-            " first_name = %(demo_first)s, last_name = %(demo_last)s, farm_name = %(demo_first)s || ' ' || %(demo_last)s || ' Farms', language = %(demo_language)s WHERE n = 1",
+            " first_name = %(demo_first)s, last_name = %(demo_last)s, language = %(demo_language)s,"
+            " farm_name = %(demo_first)s || ' ' || %(demo_last)s || ' Farms' WHERE n = 1",
             values,
         )
 
@@ -125,7 +132,7 @@ def write(values: Values) -> None:
         values,
         made="moved_at",
         id="owner_id",
-        password="'!'",
+        password=sql.NO_PASSWORD,
         username="lower(farm_number)",
         email="email",
         phone="phone",
@@ -195,21 +202,24 @@ def write(values: Values) -> None:
         event_id="pg_temp.id('application event', n * 8 + now.step)",
         code_hash=_NO_CODE,
         expires_at=_ENDS,
-        status=f"CASE WHEN steps > now.step THEN 'accepted' WHEN {_ENDS} <= %(midnight)s THEN 'expired' ELSE 'sent' END",
+        status=(
+            f"CASE WHEN steps > now.step THEN 'accepted' WHEN {_ENDS} <= %(midnight)s THEN 'expired' ELSE 'sent' END"
+        ),
     )
     _open_farms(values)
 
 
-# What nobody has a code for: it is no hash of anything. Of those who were approved without a farm every third is too late.
+# What nobody has a code for: it is no hash of anything. Of those who were approved lately every third was too late.
 _NO_CODE = " || ".join(f"lpad(to_hex(pg_temp.hash(n, 'code {part}')), 16, '0')" for part in range(4))
 _ENDS = f"({ways.AT} + interval '1 day' * CASE WHEN steps = now.step AND mod(n, 3) = 0 THEN 0.1 ELSE 30 END)"
 
 # --- what belongs to a farm ----------------------------------------------------------------------------------------
 
 # id, kind, chance of the poorest and of the best farm
-_EQUIPMENT = """(VALUES (3, 'feeders_drinkers', 0.5, 1.0), (4, 'water_system', 0.6, 1.0), (5, 'power_supply', 0.4, 0.95),
-    (6, 'storage', 0.2, 0.9), (7, 'waste_management', 0.2, 0.85), (8, 'ventilation', 0.1, 0.4), (9, 'lighting', 0.3, 0.8),
-    (10, 'security', 0.1, 0.5)) AS piece (k, kind, poorest, best)"""
+_EQUIPMENT = """(VALUES
+    (3, 'feeders_drinkers', 0.5, 1.0), (4, 'water_system', 0.6, 1.0), (5, 'power_supply', 0.4, 0.95),
+    (6, 'storage', 0.2, 0.9), (7, 'waste_management', 0.2, 0.85), (8, 'ventilation', 0.1, 0.4),
+    (9, 'lighting', 0.3, 0.8), (10, 'security', 0.1, 0.5)) AS piece (k, kind, poorest, best)"""
 _CONDITION = (
     "pg_temp.pick('{excellent,good,good,good,good,fair,fair,poor,critical}', pg_temp.roll(n * 16 + %s, 'condition'))"
 )
@@ -284,7 +294,8 @@ def _locate(values: Values) -> None:
     sql.insert(
         FarmLocation,
         "(SELECT *, CASE WHEN n > 20 AND pg_temp.roll(n, 'moved') < 0.03"
-        " THEN width_bucket(pg_temp.roll(n, 'moved to'), %(lows)s::float8[]) ELSE place END AS lies_in FROM demo_applicant) AS one"
+        " THEN width_bucket(pg_temp.roll(n, 'moved to'), %(lows)s::float8[]) ELSE place END AS lies_in"
+        " FROM demo_applicant) AS one"
         " JOIN demo_place AS home ON home.number = lies_in"
         " WHERE n <= %(farms)s AND NOT (n > 20 AND pg_temp.roll(n, 'nowhere') < 0.02)",
         values,

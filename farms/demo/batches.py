@@ -45,15 +45,18 @@ CREATE TEMP TABLE demo_batch (
 ) ON COMMIT DROP;
 CREATE TEMP TABLE demo_standing (name text, number int, steps int, ending text) ON COMMIT DROP;
 INSERT INTO demo_standing VALUES
-    ('over', 0, 7, ''), ('over', 1, 7, ''), ('over', 2, 7, ''), ('over', 3, 7, ''), ('over', 4, 7, ''), ('over', 5, 6, ''),
-    ('over', 6, 3, 'rejected'), ('over', 7, 4, 'rejected'), ('over', 8, 3, 'withdrawn'), ('over', 9, 5, 'rejected'),
+    ('over', 0, 7, ''), ('over', 1, 7, ''), ('over', 2, 7, ''), ('over', 3, 7, ''), ('over', 4, 7, ''),
+    ('over', 5, 6, ''), ('over', 6, 3, 'rejected'), ('over', 7, 4, 'rejected'),
+    ('over', 8, 3, 'withdrawn'), ('over', 9, 5, 'rejected'),
     ('under way', 0, 0, ''), ('under way', 1, 3, ''), ('under way', 2, 3, ''), ('under way', 3, 4, ''),
     ('under way', 4, 5, ''), ('under way', 5, 6, ''), ('under way', 6, 4, 'changes_requested'),
     ('under way', 7, 3, 'rejected'), ('under way', 8, 6, 'withdrawn'), ('under way', 9, 6, '')
 """
 # Slots are taken by whom was approved; but for a full batch there are some left.
 _SLOTS = """
-WITH taken AS (SELECT batch_id, count(*) AS slots FROM farms_batchenrollment WHERE status IN ('approved', 'enrolled') GROUP BY 1)
+WITH taken AS (
+    SELECT batch_id, count(*) AS slots FROM farms_batchenrollment WHERE status IN ('approved', 'enrolled') GROUP BY 1
+)
 UPDATE farms_batch AS batch SET slots_filled = COALESCE(slots, 0),
     total_slots = greatest(1, COALESCE(slots, 0)) + CASE WHEN is_full THEN 0 ELSE 10 + COALESCE(slots, 0) / 5 END
 FROM demo_batch LEFT JOIN taken ON batch_id = pg_temp.id('batch', number) WHERE batch.id = pg_temp.id('batch', number)
@@ -61,8 +64,9 @@ FROM demo_batch LEFT JOIN taken ON batch_id = pg_temp.id('batch', number) WHERE 
 # A farm applies to one batch, whose rules it meets; `begun` is when, early enough for all that came after.
 _ENROLLED = f"""
 WITH chosen AS (
-    SELECT one.n, place, owner_id, farm_id, kind, moved_at, wait, pg_temp.id('batch', batch.number) AS batch_id, starts, deadline, stands,
-        floor(10 * pg_temp.roll(n, 'standing'))::int AS standing,
+    SELECT one.n, place, owner_id, farm_id, kind, moved_at, wait, pg_temp.id('batch', batch.number) AS batch_id,
+        starts, deadline, stands,
+        CASE WHEN n BETWEEN 2 AND 9 THEN n - 1 ELSE floor(10 * pg_temp.roll(n, 'standing')) END AS standing,
         100 - 10 * (NOT {applicants.has(DocumentKind.BUSINESS_REGISTRATION)})::int
             - 10 * (NOT ({applicants.has(*rules.PHOTOS)}))::int + 10 * (kind = 'government_program')::int AS points
     FROM demo_applicant AS one JOIN demo_place AS home ON home.number = place
@@ -77,13 +81,13 @@ WITH chosen AS (
     FROM chosen JOIN demo_standing ON demo_standing.name = stands AND demo_standing.number = standing
         JOIN demo_step ON demo_step.route = 'enrollment' AND demo_step.step = steps
 )
-SELECT n, place, owner_id, farm_id, batch_id, 'enrollment' AS route, steps, ending, begun, wait, least(100, points) AS points,
-    begun + interval '30 days' AS latest, begun + (waits + (ending <> '')::int) * wait
+SELECT n, place, owner_id, farm_id, batch_id, 'enrollment' AS route, steps, ending, begun, wait,
+    least(100, points) AS points, begun + interval '30 days' AS latest, begun + (waits + (ending <> '')::int) * wait
         + interval '1 us' * (steps + (ending <> '')::int) AS moved_at,
     pg_temp.id('enrolment', n) AS subject_id, CASE WHEN steps > 0 THEN 'PROG-' || to_char(begun, 'YYYY') || '-'
         || pg_temp.digits(nextval('farms_enrollment_number'), 5) END AS number
 FROM (SELECT * FROM begun WHERE begun > starts AND begun > moved_at ORDER BY n) AS begun
-"""
+"""  # noqa: S608 - constants only
 
 
 def make_table(values: Values) -> None:
@@ -129,7 +133,7 @@ def make_table(values: Values) -> None:
 def write(values: Values) -> None:
     """The enrolments of the farms at hand."""
     sql.run("TRUNCATE demo_enrolled")
-    sql.run(f"INSERT INTO demo_enrolled {_ENROLLED}", values)  # noqa: S608 - constants only
+    sql.run(f"INSERT INTO demo_enrolled {_ENROLLED}", values)
     sql.insert(
         BatchEnrollment,
         "demo_enrolled AS one JOIN demo_step AS now ON now.route = one.route AND now.step = steps",
@@ -144,7 +148,7 @@ def write(values: Values) -> None:
         changes_from_status="CASE WHEN ending = 'changes_requested' THEN now.status ELSE '' END",
         changes_deadline="CASE WHEN ending = 'changes_requested' THEN moved_at::date + %(changes_days)s END",
         eligibility_score="CASE WHEN steps = 0 THEN 0 ELSE points END",
-        submitted_at="CASE WHEN steps > 0 THEN begun END",
+        submitted_at="CASE WHEN steps > 0 THEN begun + interval '1 us' END",
         last_movement_at="moved_at",
     )
     ways.write("enrollment", "demo_enrolled", EnrollmentEvent, values)

@@ -16,20 +16,24 @@ FARMS_PER_OFFICIAL = 60
 
 _TABLE = """
 CREATE TEMP TABLE demo_place (
-    number int PRIMARY KEY, constituency_id uuid, district_id uuid, region_id uuid, code text, region_code text, name text,
+    number int PRIMARY KEY, constituency_id uuid, district_id uuid, region_id uuid, code text, region_code text,
+        name text,
     latitude float8, longitude float8, hot float8, women text[], men text[], families text[], languages text[],
     region_number int, first_officer int, officers int, first_official int, officials int,
     admin uuid, staff uuid, vet uuid, regional uuid, national uuid
 ) ON COMMIT DROP
 """
 _OFFICES = """
-UPDATE demo_place SET admin = pg_temp.id('CONSTITUENCY_ADMIN', number), staff = pg_temp.id('CONSTITUENCY_STAFF', number),
+UPDATE demo_place SET admin = pg_temp.id('CONSTITUENCY_ADMIN', number), staff = pg_temp.id('CONSTITUENCY_STAFF',
+    number),
     vet = pg_temp.id('VETERINARY_OFFICER', number), regional = pg_temp.id('REGIONAL_ADMIN', region_number),
     national = pg_temp.id('NATIONAL_ADMIN', 1)
 """
 # who there is of each role, by number, and where
 _POSTS = {
-    Role.NATIONAL_ADMIN: "(SELECT * FROM demo_place WHERE number = 1) AS place CROSS JOIN (VALUES (1)) AS post (number)",
+    Role.NATIONAL_ADMIN: (
+        "(SELECT * FROM demo_place WHERE number = 1) AS place CROSS JOIN (VALUES (1)) AS post (number)"
+    ),
     Role.REGIONAL_ADMIN: (
         "(SELECT DISTINCT ON (region_number) * FROM demo_place ORDER BY region_number, number) AS place"
         " CROSS JOIN LATERAL (VALUES (region_number)) AS post (number)"
@@ -51,7 +55,7 @@ _POSTS = {
 
 def shares() -> dict[Constituency, float]:
     """How many of all live in each constituency: its region's share, in equal parts. Raises Conflict without any."""
-    places = list(Constituency.objects.select_related("region").order_by("code"))
+    places = list(Constituency.objects.filter(region__code__in=ghana.REGIONS).select_related("region").order_by("code"))
     if not places:
         raise Conflict("There are no constituencies. Run manage.py migrate, which brings them.")
     in_region = Counter(place.region.code for place in places)
@@ -61,7 +65,7 @@ def shares() -> dict[Constituency, float]:
 
 
 def make_places(farms: int) -> Values:
-    """The table of places. Returns `lows`, in which width_bucket finds the place of a chance, and `place_of`, by code."""
+    """The table of places. Returns `lows`, in which width_bucket finds the place of a chance, and some by name."""
     sql.run(_TABLE)
     known = shares()
     regions = {region: number for number, region in enumerate(sorted({place.region.code for place in known}), start=1)}
@@ -87,7 +91,7 @@ def make_places(farms: int) -> Values:
 
 
 def _chosen(numbers: Mapping[str, int]) -> Values:
-    """The places of the demonstration people (accounts demo_data), or the first one where a full list has other codes."""
+    """Where the demonstration people work (accounts demo_data); the first place where the list has other codes."""
     return {
         name: numbers.get(code, 1)
         for name, code in {"tema": "TMW", "bantama": "BNT", "ho": "HOC", "tamale": "TLC"}.items()
@@ -108,7 +112,7 @@ def _hire(role: Role, source: str, order: int, values: Values) -> int:
         values | {"role": role.value, "username": role.lower(), "top": sql.MOST_PHONES - order},
         made="%(began)s",
         id="pg_temp.id(%(role)s, post.number)",
-        password="'!'",
+        password=sql.NO_PASSWORD,
         username="%(username)s || '.' || post.number",
         email="%(username)s || '.' || post.number || '@demo.example'",
         phone="pg_temp.phone(%(top)s - post.number * 8)",

@@ -1,6 +1,7 @@
-"""Flocks and their days. What a flock has lost by a day is a sum of steps that only grow, so each day can be written alone.
+"""Flocks and their days. What a flock has lost by a day follows from the day, so that each day can be written alone.
 
-Days are counted from the first recorded one: 0, 1, 2 … A day with an odd number may be missing; its losses are in the next.
+Days are counted from the first recorded one: 0, 1, 2 … One with an odd number may be missing: then its losses are in
+the next.
 """
 
 from __future__ import annotations
@@ -47,18 +48,19 @@ MOST_DAYS = 400  # a layer is not kept for longer
 
 _ARRIVED = """
 WITH farm AS (
-    SELECT one.*, home.vet, home.hot, home.code, moved_at::date AS since, n <= 20 OR pg_temp.roll(n, 'stocked') < 0.92 AS stocked
+    SELECT one.*, home.vet, home.hot, moved_at::date AS since,
+        pg_temp.roll(n, 'earlier') < 0.3 AND moved_at::date < %(today)s::date - 300 AS earlier
     FROM demo_applicant AS one JOIN demo_place AS home ON home.number = place
-    WHERE n <= %(farms)s AND farm_status = 'active'
+    WHERE n <= %(farms)s AND farm_status = 'active' AND (n <= 20 OR pg_temp.roll(n, 'stocked') < 0.92)
 ), bird AS (
     SELECT farm.*, n * 4 + k AS number, k, of_kind, room FROM farm CROSS JOIN LATERAL (
         SELECT 2 AS k, CASE production WHEN 'broilers' THEN 'broilers' ELSE 'layers' END AS of_kind,
             CASE production WHEN 'both' THEN 0.6 ELSE 0.95 END AS room
         UNION ALL SELECT 3, 'broilers', 0.35 WHERE production = 'both'
-    ) AS flock WHERE stocked
+    ) AS flock
 ), flock AS (
-    SELECT *, greatest(since + 2 + floor(20 * pg_temp.roll(number, 'after'))::int, %(today)s::date
-            - CASE of_kind WHEN 'layers' THEN 30 + floor(370 * pg_temp.roll(number, 'since'))::int
+    SELECT *, greatest(since + CASE WHEN earlier THEN 260 ELSE 2 + floor(20 * pg_temp.roll(number, 'after'))::int END,
+            %(today)s::date - CASE of_kind WHEN 'layers' THEN 30 + floor(370 * pg_temp.roll(number, 'since'))::int
                 ELSE 6 + floor(42 * pg_temp.roll(number, 'since'))::int END) AS arrival,
         greatest(20, floor(capacity * room * (0.55 + 0.45 * pg_temp.roll(number, 'stock')))::int) AS initial,
         n = 3 OR n BETWEEN 14 AND 15 AS surely_sick
@@ -71,12 +73,14 @@ WITH farm AS (
 )
 INSERT INTO demo_flock
 SELECT number, n, pg_temp.id('flock', number), farm_id, owner_id, vet,
-    k - 1 + (pg_temp.roll(n, 'earlier') < 0.3 AND since < %(today)s::date - 300)::int, of_kind,
-    pg_temp.pick(CASE of_kind WHEN 'layers' THEN %(layers)s::text[] ELSE %(broilers)s::text[] END, pg_temp.roll(number, 'breed')),
+    k - 1 + earlier::int, of_kind,
+    pg_temp.pick(CASE of_kind WHEN 'layers' THEN %(layers)s::text[] ELSE %(broilers)s::text[] END,
+        pg_temp.roll(number, 'breed')),
     arrival, CASE of_kind WHEN 'layers' THEN 16 + floor(6 * pg_temp.roll(number, 'age'))::int ELSE 0 END,
     initial, first_day, last_day, quality, hot,
     (CASE of_kind WHEN 'layers' THEN 0.0002 ELSE 0.0007 END) * (1.5 - quality) * hot,
-    6.28 * pg_temp.roll(number, 'phase'), pg_temp.roll(number, 'luck'), 0.02 + 0.2 * (1 - quality) * pg_temp.roll(number, 'misses'),
+    6.28 * pg_temp.roll(number, 'phase'), pg_temp.roll(number, 'luck'),
+    0.02 + 0.2 * (1 - quality) * pg_temp.roll(number, 'misses'),
     CASE WHEN surely_sick THEN greatest(0, %(today)s::date - 4 - first_day)
         WHEN n > 1 AND pg_temp.roll(number, 'sick') < 0.03
         THEN floor((last_day - first_day + 1) * pg_temp.roll(number, 'sick from'))::int ELSE 100000 END,
@@ -88,19 +92,20 @@ SELECT number, n, pg_temp.id('flock', number), farm_id, owner_id, vet,
 FROM timed
 """
 _LAST = "last_day - first_day - pg_temp.missed(f, last_day - first_day)::int"
-
 _GONE = f"pg_temp.died(f, {_LAST}) + pg_temp.sold(f, {_LAST}) + pg_temp.culled(f, {_LAST})"
 
 # OFFSET 0: what one line works out is not worked out again for each use in the next.
 _DAY = """
 demo_flock AS f
-CROSS JOIN LATERAL (SELECT %(day)s::date - first_day AS t, 7 * age_weeks + (%(day)s::date - arrival) AS age OFFSET 0) AS time
+CROSS JOIN LATERAL (SELECT %(day)s::date - first_day AS t, 7 * age_weeks + (%(day)s::date - arrival) AS age
+    OFFSET 0) AS time
 CROSS JOIN LATERAL (SELECT t - 1 - (t > 0 AND pg_temp.missed(f, t - 1))::int AS before, age / 7.0 AS weeks,
     t BETWEEN sick_from AND sick_from + 9 AS sick, %(heat)s * hot AS heat, number * 1000 + t AS fate OFFSET 0) AS state
 CROSS JOIN LATERAL (SELECT pg_temp.died(f, before) AS died_before, pg_temp.sold(f, before) AS sold_before,
     pg_temp.culled(f, before) AS culled_before OFFSET 0) AS gone
 CROSS JOIN LATERAL (SELECT pg_temp.died(f, t) - died_before AS died, pg_temp.sold(f, t) - sold_before AS sold,
-    pg_temp.culled(f, t) - culled_before AS culled, initial - died_before - sold_before - culled_before AS birds OFFSET 0) AS loss
+    pg_temp.culled(f, t) - culled_before AS culled, initial - died_before - sold_before - culled_before AS birds
+    OFFSET 0) AS loss
 CROSS JOIN LATERAL (SELECT CASE WHEN kind <> 'layers' OR weeks < 18 THEN 0 ELSE floor(birds * least(0.98,
     (CASE WHEN weeks < 26 THEN (weeks - 18) / 8 * 0.93 ELSE greatest(0.5, 0.93 - (weeks - 26) * 0.004) END)
         * (0.88 + 0.12 * quality) * (1 - 0.06 * heat) * (CASE WHEN sick THEN 0.7 ELSE 1 END)
@@ -112,7 +117,8 @@ CROSS JOIN LATERAL (SELECT round(eggs * (0.008 + 0.012 * pg_temp.roll(fate, 'bro
 WHERE number > %(after)s AND number <= %(until)s AND %(day)s BETWEEN first_day AND last_day AND NOT pg_temp.missed(f, t)
 ORDER BY number
 """
-_CAUSE = """CASE WHEN died = 0 THEN '' WHEN sick THEN 'disease' WHEN heat > 0.9 AND pg_temp.roll(fate, 'cause') < 0.5 THEN 'heat'
+_CAUSE = """CASE WHEN died = 0 THEN '' WHEN sick THEN 'disease'
+    WHEN heat > 0.9 AND pg_temp.roll(fate, 'cause') < 0.5 THEN 'heat'
     ELSE pg_temp.pick('{predator,injury,other,unknown,unknown,unknown}', pg_temp.roll(fate, 'cause')) END"""
 
 
@@ -214,16 +220,20 @@ def _write_day(values: Values) -> int:
 _ALERTS = """(
 SELECT f.number, f.id, f.farm_id, f.vet, day, alert.*, pg_temp.roll(number * 1000 + (day - first_day), 'read') AS chance
 FROM (
-    SELECT f.*, production_date AS day, birds_died AS died, initial - COALESCE(sum(birds_died + birds_sold + birds_culled)
+    SELECT f.*, production_date AS day, birds_died AS died,
+        initial - COALESCE(sum(birds_died + birds_sold + birds_culled)
             OVER (flock ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS birds,
         sum(birds_died) OVER (flock RANGE BETWEEN '6 days' PRECEDING AND CURRENT ROW) AS died_in_week,
-        initial - CASE WHEN arrival > production_date - 6 THEN 0 ELSE COALESCE(sum(birds_died + birds_sold + birds_culled)
+        initial - CASE WHEN arrival > production_date - 6 THEN 0
+            ELSE COALESCE(sum(birds_died + birds_sold + birds_culled)
             OVER (flock RANGE BETWEEN UNBOUNDED PRECEDING AND '7 days' PRECEDING), 0) END AS birds_in_week
     FROM demo_flock AS f JOIN farms_dailyproduction AS said ON said.flock_id = f.id WHERE sick_from < 100000
     WINDOW flock AS (PARTITION BY f.number ORDER BY production_date)
 ) AS f CROSS JOIN LATERAL (
-    SELECT 'mortality_daily', 100.0 * died / birds, CASE WHEN 100 * died > %(critical)s * birds THEN %(critical)s ELSE %(daily)s END,
-        CASE WHEN 100 * died > %(critical)s * birds THEN 'critical' ELSE 'warning' END, 0 WHERE 100 * died > %(daily)s * birds
+    SELECT 'mortality_daily', 100.0 * died / birds, CASE WHEN 100 * died > %(critical)s * birds
+        THEN %(critical)s ELSE %(daily)s END,
+        CASE WHEN 100 * died > %(critical)s * birds THEN 'critical' ELSE 'warning' END,
+            0 WHERE 100 * died > %(daily)s * birds
     UNION ALL
     SELECT 'mortality_weekly', 100.0 * died_in_week / birds_in_week, %(weekly)s, 'critical', 1
     WHERE 100 * died_in_week > %(weekly)s * birds_in_week

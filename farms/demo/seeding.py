@@ -12,6 +12,7 @@ from django.apps import apps
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import transaction
+from django.db.models import Model
 
 from accounts.models import User
 from accounts.rules import Role
@@ -36,18 +37,19 @@ PICTURE = "farm-documents/demonstration.png"
 def seed(
     *, farms: int, days: int, seed: int, today: date, said: Callable[[str], None] = lambda _: None
 ) -> dict[str, int]:
-    """Write so many farms with people, applications, batches and so many days of production up to yesterday. Returns how
-    many rows of each.
+    """Write so many farms with people, applications, batches, and so many days of production up to yesterday. Returns
+    how many of each.
 
     All or nothing: one transaction. The same seed and day write the same rows into a new database. Demonstration people
-    that are there get something to see. Scores are not calculated. Raises InvalidInput, and Conflict when there are farms.
+    that are there get something to see. Scores are not calculated. Raises InvalidInput,
+        and Conflict when there are farms.
     """
     _check(farms, days, seed)
     with transaction.atomic():
         sql.run("SELECT pg_advisory_xact_lock(%(lock)s)", {"lock": LOCK})
         if Farm.objects.exists():
             raise Conflict(
-                "There are farms in this database already. Seed an empty one: of make run, stop it and call make clean."
+                "There are farms in this database already. Seed an empty one: stop make run and call make clean."
             )
         # checks of foreign keys at the end of each statement, not all of them kept in memory until the commit
         sql.run("SET CONSTRAINTS ALL IMMEDIATE")
@@ -148,9 +150,9 @@ def _write_people(values: Values, count: int, said: Callable[[str], None]) -> No
 
 def _show_to_demonstration_people(values: Values) -> None:
     """Farms in Bantama to the extension officer, in Ho to the YEA official. The others see what lies in their area."""
-    mine = "UPDATE farms_farm SET extension_officer_id = person.id FROM accounts_user AS person"
     sql.run(
-        f"{mine} WHERE person.username = 'extension_officer' AND person.is_demo"
+        "UPDATE farms_farm SET extension_officer_id = person.id FROM accounts_user AS person"
+        " WHERE person.username = 'extension_officer' AND person.is_demo"
         " AND farms_farm.id IN (SELECT pg_temp.id('farm', n) FROM generate_series(2, 9) AS n)"
     )
     sql.insert(
@@ -167,5 +169,5 @@ def _show_to_demonstration_people(values: Values) -> None:
 
 def _analyze() -> None:
     """So that checks of keys and whoever reads next know how large the tables are."""
-    tables = [model._meta.db_table for model in (User, *apps.get_app_config("farms").get_models())]
-    sql.run(f"ANALYZE {', '.join(tables)}")
+    written: list[type[Model]] = [User, *apps.get_app_config("farms").get_models()]
+    sql.run(f"ANALYZE {', '.join(model._meta.db_table for model in written)}")

@@ -1,8 +1,8 @@
 """How rows are written: PostgreSQL makes them from their number and the seed, a chunk in a statement.
 
 Everything of a row follows from its number: `pg_temp.roll(number, 'what')` is a chance in [0, 1) of its own for each
-number and word, `pg_temp.id('what', number)` an id in the order of the numbers. So nothing has to be remembered to refer to
-another row, no row travels over the wire, and the same seed makes the same rows.
+number and word, `pg_temp.id('what', number)` an id in the order of the numbers. So nothing has to be remembered to
+refer to another row, no row travels over the wire, and the same seed makes the same rows.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ CREATE OR REPLACE FUNCTION pg_temp.phone(number bigint) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT '+23328' || lpad(mod(number * 7368787, 10000000)::text, 7, '0') $$
 """
 MOST_PHONES = 10_000_000
+NO_PASSWORD = "'!'"  # noqa: S105 - nobody signs in with it; accounts demo_data has people who can
 
 
 def make_functions(*, seed: int, today: date) -> None:
@@ -50,7 +51,8 @@ def run(statement: str, values: Values | None = None) -> int:
     """Runs a statement; says how many rows it wrote."""
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
-        return cursor.rowcount
+        rows: int = cursor.rowcount
+    return rows
 
 
 def fill(table: str, rows: Iterable[Sequence[Any]]) -> None:
@@ -69,7 +71,7 @@ def insert(model: type[models.Model], source: str, values: Values, *, made: str 
         columns = {"created_at": made, "updated_at": made} | columns
     given = dict(values)
     for field in model._meta.local_concrete_fields:
-        if field.column not in columns and not field.null:
+        if field.column and field.column not in columns and not field.null:
             columns[field.column] = f"%(default_{field.column})s"
             given[f"default_{field.column}"] = field.get_db_prep_save(field.get_default(), connection)
     return run(

@@ -56,8 +56,8 @@ def make_table(_values: Values) -> None:
 
 
 def write(kind: str, table: str, events: type[ApplicationEvent] | type[EnrollmentEvent], values: Values) -> None:
-    """Of the subjects in a temporary table of `n`, `subject_id`, `place`, `owner_id`, `route`, `steps`, `ending`, `begun`,
-    `wait` and `latest`.
+    """Of the subjects in a temporary table of `n`, `subject_id`, `place`, `owner_id`, `route`, `steps`, `ending`,
+    `begun`, `wait` and `latest`.
     """
     values = values | _REASONS
     way = (

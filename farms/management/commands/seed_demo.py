@@ -21,8 +21,8 @@ LOCAL = ("127.0.0.1", "localhost", "::1")
 
 class Command(BaseCommand):
     help = (
-        "Write demonstration farms with people, applications, batches and daily production into a database without farms."
-        " Development only. All or nothing."
+        "Write demonstration farms with people, applications, batches and daily production into a database that has no"
+        " farms. Development only. All or nothing."
     )
     requires_system_checks = []  # as demo_data: in production the refusal is the answer
 
@@ -31,7 +31,9 @@ class Command(BaseCommand):
         parser.add_argument("--days", type=int, default=30, help="how many days of production, up to yesterday (30)")
         parser.add_argument("--seed", type=int, default=1, help="another number makes another country (1)")
         parser.add_argument("--today", type=date.fromisoformat, help="the day to count from (the present one in Accra)")
-        parser.add_argument("--if-empty", action="store_true", help="do nothing, and say so, when there are farms")
+        parser.add_argument(
+            "--if-empty", action="store_true", help="do nothing, and say why, where it would be refused"
+        )
 
     def handle(
         self,
@@ -43,10 +45,17 @@ class Command(BaseCommand):
         verbosity: int = 1,
         **options: int,
     ) -> None:
-        _refuse_elsewhere()
-        if if_empty and Farm.objects.exists():
-            self.stdout.write("Demonstration farms: not needed, there are farms.")
+        if settings.PMS_ENV != "development":
+            raise CommandError(
+                "Demonstration farms are refused in production. "
+                "Set PMS_ENV=development if this is not a production system."
+            )
+        leads_out = _way_out()
+        if if_empty and (reason := "there are farms" if Farm.objects.exists() else leads_out):
+            self.stdout.write(f"No demonstration farms: {reason}.")
             return
+        if leads_out:
+            raise CommandError(f"Nothing was written: {leads_out}. Leave it empty: then texts go to the sandbox.")
         began = time.monotonic()
         try:
             with transaction.atomic():
@@ -64,14 +73,8 @@ class Command(BaseCommand):
         self.stdout.write(f"Demonstration farms in {time.monotonic() - began:.1f} s: {counts}.")
 
 
-def _refuse_elsewhere() -> None:
-    """Nobody of the demonstration is real, and nothing may be sent to them but into the sandbox."""
-    if settings.PMS_ENV != "development":
-        raise CommandError(
-            "Demonstration farms are refused in production. Set PMS_ENV=development if this is not a production system."
-        )
-    if urlsplit(settings.HUBTEL_BASE_URL).hostname not in LOCAL:
-        raise CommandError(
-            "HUBTEL_BASE_URL leads out of this machine, and texts to demonstration people would be sent. Leave it empty, for the"
-            " sandbox."
-        )
+def _way_out() -> str:
+    """Why texts to people who are not real could leave this machine, empty when they cannot."""
+    if urlsplit(settings.HUBTEL_BASE_URL).hostname in LOCAL:
+        return ""
+    return "HUBTEL_BASE_URL leads out of this machine, and demonstration people would be sent texts"
