@@ -1,7 +1,7 @@
 """`make bench`: figures of the background system, on servers of its own. Absolute times depend on the machine.
 
 make bench                            everything, small (about fifteen minutes)
-make bench ARGS="publish scale"       some parts; `ledger`, `way`, `sending`, `accounts` stand for theirs
+make bench ARGS="publish scale"       some parts; `ledger`, `way`, `sending`, `accounts`, `farms` stand for theirs
 make bench ARGS="ledger --long"       the sizes of the promises: 5,000,000 rows, more rounds
 
 What was found is printed and kept in bench/results/. bench/README.md says what the tables mean.
@@ -40,6 +40,10 @@ PARTS = {
     "audit": "audit",
     "sign_in": "accounts",
     "people": "accounts",
+    "scores": "farms",
+    "places": "farms",
+    "intake": "farms",
+    "farm_lists": "farms",
     "reminders": "reminders",
 }
 GROUPS = {
@@ -49,6 +53,7 @@ GROUPS = {
         "ledger": {"publish", "throughput", "idle", "recovery", "scale"},
         "sending": {"sending"},
         "accounts": {"accounts", "audit"},
+        "farms": {"farms", "reminders"},
     }.items()
 }
 

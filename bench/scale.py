@@ -171,7 +171,7 @@ def scale(system: System, report: Report) -> None:
     report.table(("what", "empty ms", "full ms", "ratio", "bound", "samples"), rows)
 
 
-class _Beside(threading.Thread):
+class Beside(threading.Thread):
     """Something done again and again beside the body of a `with`, on a connection of its own."""
 
     every_seconds = 0.01
@@ -200,7 +200,7 @@ class _Beside(threading.Thread):
         self.join()
 
 
-class _Claims(_Beside):
+class _Claims(Beside):
     """Claims of waiting runs, about a hundred a second, each timed."""
 
     def __init__(self, ids: list[uuid.UUID]) -> None:
@@ -213,7 +213,7 @@ class _Claims(_Beside):
         return _times([lambda: runs.claim(self.ids.pop(), "bench")]) if self.ids else []
 
 
-class _Locks(_Beside):
+class _Locks(Beside):
     """How many sessions wait for a lock."""
 
     every_seconds = 0.05

@@ -56,7 +56,7 @@ def _workers(system: System, count: int = 1, *arguments: str) -> Iterator[list[p
         yield [stack.enter_context(system.worker(f"worker{number}", *arguments)) for number in range(count)]
 
 
-class _Memory:
+class Memory:
     """The resident memory of workers with their children, watched in a thread: growth in MB, the worst of a process."""
 
     def __init__(self, workers: list[psutil.Process]) -> None:
@@ -83,7 +83,7 @@ def _bulk(system: System, count: int) -> tuple[float, float]:
         wait_for_worker(system)
         process_bulk_sms.delay(["+233249999999"], TEXT)  # the processes are warm
         inbox.wait_for(1, 60)
-        memory = _Memory(workers)
+        memory = Memory(workers)
         memory.look()
         began = time.perf_counter()
         process_bulk_sms.delay(_phones(count), TEXT)
