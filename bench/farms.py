@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, timedelta
+from decimal import Decimal
 from itertools import islice
 from typing import Any
 
@@ -323,7 +324,7 @@ def _score_one_by_one(count: int) -> None:
                 ),
                 safety,
             )
-            farm.biosecurity_score, farm.readiness_score = safety, sum(parts.values())  # type: ignore[assignment]
+            farm.biosecurity_score, farm.readiness_score = safety, sum(parts.values())
             farm.score_version = rules.SCORE_VERSION
             farm.save(update_fields=["biosecurity_score", "readiness_score", "score_version", "updated_at"])
             FarmScore.objects.update_or_create(
@@ -395,8 +396,8 @@ def intake(system: System, report: Report) -> None:
                 flock_id=flock,
                 production_date=_today() - timedelta(days=number),
                 good_eggs=300,
-                feed_consumed_kg="52.8",
-            )  # type: ignore[arg-type]
+                feed_consumed_kg=Decimal("52.8"),
+            )
             for number in range(days, 0, -1)
             for flock in ids
         ]

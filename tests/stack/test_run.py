@@ -26,6 +26,7 @@ def test_it_says_that_it_is_ready_stops_on_sigterm_and_is_warm_the_second_time(r
     assert run.output.count("PMS is ready: ") == 1
     assert "secret" not in run.output
     assert "fake demo_data --list-sign-ins" in run.output
+    assert "fake seed_demo --if-empty" in run.output
     assert run.stop(signal.SIGTERM) < 15
     assert run.process.returncode == 0
     assert run.living == set()
