@@ -15,7 +15,7 @@ from farms.demo.sql import Values
 from farms.models import Alert, DailyProduction, Flock, MortalityRecord
 
 CHUNK = 25_000  # farms of one statement of a day
-PER_FARM = 4  # numbers of flocks: 1 one that has gone, 2 the first there is, 3 the second
+PER_FARM = 4  # numbers of flocks: 1 one that was sold, 2 the first there is, 3 the second
 
 # Kept for all flocks that are there: what their days follow from.
 _TABLE = """

@@ -41,8 +41,8 @@ def seed(
     how many of each.
 
     All or nothing: one transaction. The same seed and day write the same rows into a new database. Demonstration people
-    that are there get something to see. Scores are not calculated. Raises InvalidInput,
-        and Conflict when there are farms.
+    that are there get something to see. Scores are not calculated. Not safe to repeat: where there are farms it raises
+    Conflict. Raises InvalidInput.
     """
     _check(farms, days, seed)
     with transaction.atomic():
