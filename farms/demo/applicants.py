@@ -21,7 +21,7 @@ from farms.models import (
 )
 from farms.rules import DocumentKind
 
-# Where an application without a farm stands: an even choice, each of them once in Bantama first.
+# Where an application without a farm stands: each of them once in Bantama first, then most were rejected some day.
 _STANDS = """
 CREATE TEMP TABLE demo_stand (number int, route text, steps int, ending text) ON COMMIT DROP;
 INSERT INTO demo_stand VALUES
@@ -42,7 +42,9 @@ WITH place AS (
     SELECT n, CASE WHEN n = 1 THEN %(tema)s WHEN n <= 9 OR n - %(farms)s BETWEEN 1 AND 16 THEN %(bantama)s
         WHEN n <= 13 THEN %(ho)s WHEN n <= 17 THEN %(tamale)s
         ELSE width_bucket(pg_temp.roll(n, 'place'), %(lows)s::float8[]) END AS place,
-        CASE WHEN n > %(farms)s THEN least(n - %(farms)s - 1, 16 + floor(16 * pg_temp.roll(n, 'stand')))::int %% 16
+        CASE WHEN n - %(farms)s BETWEEN 1 AND 16 THEN (n - %(farms)s - 1)::int
+        WHEN n > %(farms)s AND pg_temp.roll(n, 'stand') < 0.8 THEN 6 + mod(n, 2)::int
+        WHEN n > %(farms)s THEN floor(16 * pg_temp.roll(n, 'stands'))::int
         WHEN pg_temp.roll(n, 'route') < 0.55 THEN 16 WHEN pg_temp.roll(n, 'route') < 0.89 THEN 18 ELSE 17 END AS stand,
         pg_temp.roll(n, 'size') AS size, 0.55 + 1.05 * pg_temp.roll(n, 'pace') AS pace
     FROM generate_series(%(first)s::bigint, %(last)s) AS n
@@ -60,11 +62,11 @@ WITH place AS (
         demo_stand.route = 'straight' OR (demo_stand.route = 'programme' AND pg_temp.roll(n, 'phone known') < 0.8)
             AS phone_verified,
         waits + (ending <> '')::int AS waits,
-        -- farms came one after another, those who wait did so lately
+        -- farms came one after another, and so did those who were rejected; those who wait came lately
         CASE WHEN n <= %(farms)s
             THEN %(began)s + (n - 1 + pg_temp.roll(n, 'day')) / %(farms)s * (%(span)s * interval '1 day')
             ELSE %(midnight)s - interval '1 day' * (0.2 + (waits + (ending <> '')::int) * pace * 2.5
-                + 16 * pg_temp.roll(n, 'waiting') ^ 2) END AS applied_at
+                + CASE ending WHEN 'rejected' THEN 900 ELSE 16 END * pg_temp.roll(n, 'waiting') ^ 2) END AS applied_at
     FROM place JOIN demo_stand ON demo_stand.number = stand JOIN demo_place ON demo_place.number = place
         JOIN demo_step ON demo_step.route = demo_stand.route AND demo_step.step = steps
 ), whole AS (

@@ -16,7 +16,7 @@ WITH chunk AS MATERIALIZED (
     SELECT farm.id, farm.user_id, farm.constituency_id, lower(farm.farm_name) AS name,
         place.region_id AS new_region, place.district_id AS new_district, place.constituency_id AS new_constituency
     FROM farms_farm AS farm JOIN farms_farmlocation AS place ON place.farm_id = farm.id AND place.is_primary
-    WHERE farm.id > %(after)s AND farm.id <= %(last)s
+    WHERE farm.id > %(after)s AND farm.id <= %(last)s AND place.farm_id > %(after)s AND place.farm_id <= %(last)s
 ), people AS (
     UPDATE accounts_user AS person
     SET region_id = new_region, district_id = new_district, constituency_id = new_constituency, updated_at = now()
