@@ -81,7 +81,7 @@ class BatchAdmin(Scoped):
         Act("publish", "Publish", _to_batch(batches.publish), MANAGE, rules.Act.PUBLISH),
         Act("pause", "Pause", _to_batch(batches.pause), MANAGE, rules.Act.PAUSE),
         Act("resume", "Resume", _to_batch(batches.resume), MANAGE, rules.Act.RESUME),
-        Act("close", "Close", _to_batch(batches.close), MANAGE, rules.Act.CLOSE),
+        Act("close", "Close the batch", _to_batch(batches.close), MANAGE, rules.Act.CLOSE),
         Act("archive", "Archive", _to_batch(batches.archive), MANAGE, rules.Act.ARCHIVE),
         Act("change", "Change", _change, MANAGE, form=BatchForm, initial=lambda row: model_to_dict(row, PLANNED)),
     )

@@ -239,7 +239,7 @@ class AlertAdmin(OfFarms):
     machine = rules.ALERT
     acts = (
         Act("acknowledge", "Acknowledge", _acknowledge, (Action.READ_FARM_REPORT,), rules.Act.ACKNOWLEDGE),
-        Act("close", "Close", _close, (Action.CLOSE_ALERT,), rules.Act.CLOSE),
+        Act("close", "Close the alert", _close, (Action.CLOSE_ALERT,), rules.Act.CLOSE),
     )
     list_display = ("called", "severity", "kind", "status", "percent", "by")
     list_filter = (AlertStatusFilter, "severity", "kind")
