@@ -474,7 +474,7 @@ def _pages() -> Iterator[tuple[str, str, Callable[[], list[Any]]]]:
         enrollments = selectors.enrollments_in_scope(user).select_related("farm__constituency", "batch")
         lists: dict[str, Any] = {
             "farms": farms,
-            "applications": applications.order_by("-submitted_at", "-id"),
+            "applications": applications.order_by("-application_number"),
             "applications to review": selectors.applications_to_review(user, level, now=clock.now()),
             "enrolments": enrollments.order_by("id"),
             "enrolments to review": selectors.enrollments_to_review(user, level),
