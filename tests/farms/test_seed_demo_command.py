@@ -187,6 +187,16 @@ def test_what_cannot_be_is_refused(changes: dict[str, int]) -> None:
 
 
 @pytest.mark.django_db
+def test_it_counts_from_the_day_that_is_named_and_from_none_to_come() -> None:
+    with pytest.raises(CommandError, match="--today lies in the future"):
+        command("--today", "2099-01-01")
+    command("--today", "2026-03-20")
+    last = DailyProduction.objects.order_by("-production_date").first()
+    assert last
+    assert last.production_date == date(2026, 3, 19)
+
+
+@pytest.mark.django_db
 def test_production_and_a_real_gateway_refuse_it(settings: LazySettings) -> None:
     settings.HUBTEL_BASE_URL = "https://sms.hubtel.com/v1/messages"
     with pytest.raises(CommandError, match="HUBTEL_BASE_URL leads out"):

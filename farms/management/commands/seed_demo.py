@@ -56,6 +56,9 @@ class Command(BaseCommand):
             return
         if leads_out:
             raise CommandError(f"Nothing was written: {leads_out}. Leave it empty: then texts go to the sandbox.")
+        present = clock.accra(clock.now()).date()
+        if today and today > present:
+            raise CommandError(f"Nothing was written: --today lies in the future. The present day is {present}.")
         began = time.monotonic()
         try:
             with transaction.atomic():
@@ -63,7 +66,7 @@ class Command(BaseCommand):
                     farms=farms,
                     days=days,
                     seed=options["seed"],
-                    today=today or clock.accra(clock.now()).date(),
+                    today=today or present,
                     said=self.stdout.write if verbosity > 1 else lambda _: None,
                 )
                 enqueue("farms.tasks.calculate_farm_scores")
