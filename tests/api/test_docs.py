@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from django.contrib.staticfiles import finders
+from django.core.management import call_command
 from django.test import Client
 
 from accounts.rules import Role
@@ -142,6 +143,12 @@ def test_every_endpoint_is_described_with_its_errors_and_its_key(schema: Any) ->
             names = {parameter["name"] for parameter in operation.get("parameters", ())}
             view = endpoints()[method, address_of(path)]
             assert ("Idempotency-Key" in names) == getattr(getattr(view, method), "is_idempotent", False)
+
+
+def test_the_description_is_made_without_a_warning(tmp_path: Path) -> None:
+    """It fails for a field whose kind is not known and for two things of one name."""
+    file = str(tmp_path / "schema.yml")
+    call_command("spectacular", validate=True, fail_on_warn=True, api_version="v1", file=file)
 
 
 def test_the_names_are_consistent(schema: Any) -> None:
