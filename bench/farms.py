@@ -160,7 +160,7 @@ def _night(
     reset: Work,
     written: tuple[str, ...],
 ) -> None:
-    rounds, sample = (5, 2_000) if system.long else (3, 500)
+    rounds, sample = 3, 2_000 if system.long else 500
     rows, others = [], []
     for farms in _sizes(system):
         with _country(system, farms, report):
