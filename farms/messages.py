@@ -203,7 +203,7 @@ def high_mortality(
     what = (
         f"{value} % of the birds of flock {flock} of the farm {farm} died {period} {day}. Above {threshold} % is told."
     )
-    return f"Many deaths: flock {flock} of {farm}, {value} %", f"{what}\n{do}"
+    return f"Many deaths: flock {flock} of {farm}, {value} %{' in 7 days' if weekly else ''}", f"{what}\n{do}"
 
 
 def waiting(found: Mapping[str, tuple[int, Sequence[str]]], *, soon: int, stale: int) -> str:

@@ -107,7 +107,8 @@ def _write(notice: Notice, person: Recipient, key: str, template: str) -> list[O
     if person.email:
         written.append(services.queue_email(person.email, notice.title, notice.text, key=f"{key}:email", **about))
     if notice.severity == Severity.CRITICAL and person.phone:
-        sms = f"{notice.title}. More in your e-mail and in the application."
+        where = "your e-mail and in the application" if person.email else "the application"
+        sms = f"{notice.title}. More in {where}."
         written.append(services.queue_sms(person.phone, sms, key=f"{key}:sms", **about))
     return [message for message in written if message.status != Status.SUPPRESSED]
 

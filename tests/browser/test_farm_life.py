@@ -11,7 +11,7 @@ from django.conf import LazySettings
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from pytest_django.live_server_helper import LiveServer
 
-from accounts.models import Constituency, User
+from accounts.models import User
 from accounts.rules import Role
 from core.delivery import dispatch
 from core.delivery.models import OutboundMessage
@@ -108,7 +108,8 @@ def test_a_farm_lives_from_application_to_alarm(
     sign_in: SignIn, chromium: Browser, live_server: LiveServer, sandbox: Sandbox
 ) -> None:
     local = UserFactory.create(role=Role.CONSTITUENCY_ADMIN)
-    place: Constituency = local.constituency
+    place = local.constituency
+    assert place
     regional = UserFactory.create(role=Role.REGIONAL_ADMIN, constituency=place)
     national = UserFactory.create(role=Role.NATIONAL_ADMIN)
     extension = UserFactory.create(role=Role.EXTENSION_OFFICER, constituency=place)

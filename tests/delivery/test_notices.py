@@ -123,6 +123,7 @@ def test_one_without_e_mail_is_counted_unless_an_sms_goes(
     of_severity(severity)
     assert told("eggs") == {"status": "ok", "recipients": 1, "no_contact": no_contact}
     assert Notification.objects.get().user == user
+    assert [sms.body for sms in OutboundMessage.objects.all()] == ["Eggs. More in the application."] * (1 - no_contact)
 
 
 def test_an_address_that_is_none_is_no_contact(
