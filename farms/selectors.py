@@ -71,10 +71,10 @@ def _theirs(user_id: uuid.UUID) -> Q:
     return Q(pk__in=own.union(Farm.objects.filter(extension_officer=user_id).values("pk"), assigned))
 
 
-def farms_in_scope(user: User) -> QuerySet[Farm]:
-    """The farms that this user may see: the same answer as `may(user, Action.SEE_FARM, …)` for each."""
+def farms_in_scope(user: User, action: Action = Action.SEE_FARM) -> QuerySet[Farm]:
+    """The farms that this user may see, or to which they may do this: the answer of `may` for each."""
     who = people.person(user)
-    if not policy.is_open(who, Action.SEE_FARM):
+    if not policy.is_open(who, action):
         return Farm.objects.none()
     if who.role in policy.FARM_BOUND:
         return Farm.objects.filter(_theirs(who.id))
@@ -112,20 +112,20 @@ def batches_in_scope(user: User) -> QuerySet[Batch]:
 
 
 def alerts_in_scope(user: User) -> QuerySet[Alert]:
-    """The alerts of the farms that this user may see."""
+    """The alerts of the farms whose production this user may read."""
     found = Alert.objects.select_related("farm", "flock", "acknowledged_by")
     return found.filter(_of_farms(user, "farm"))
 
 
 def deaths_to_inspect(user: User) -> QuerySet[MortalityRecord]:
-    """Deaths in the farms that this user may see, into which no veterinary officer has looked yet."""
+    """Deaths in the farms whose production this user may read, into which no veterinary officer has looked yet."""
     found = MortalityRecord.objects.select_related("production__flock__farm", "inspected_by")
     waits = Q(vet_inspection_required=True, inspected_at__isnull=True)
     return found.filter(waits, _of_farms(user, "production__flock__farm"))
 
 
 def _of_farms(user: User, farm: str) -> Q:
-    farms = farms_in_scope(user)
+    farms = farms_in_scope(user, Action.READ_FARM_REPORT)
     return Q(**{f"{farm}__in": farms}) if farms.query.has_filters() else Q()
 
 
@@ -273,10 +273,9 @@ def reviewers(level: ReviewLevel, place: Place) -> list[Recipient]:
 
 
 def told_of_review(item: ReviewItem) -> list[Recipient]:
-    """Who is told that a review is due: who claimed it, else all reviewers of level and scope (domain.md 5.4)."""
-    if item.claimed_by_id and (claimed := people.recipients(Q(pk=item.claimed_by_id))):
-        return claimed
-    return reviewers(ReviewLevel(item.level), place_of(item))
+    """Who is told that a review is due: who claimed it and still decides there, else all who do (domain.md 5.4)."""
+    deciding = reviewers(ReviewLevel(item.level), place_of(item))
+    return [one for one in deciding if one.user_id == item.claimed_by_id] or deciding
 
 
 def place_of(item: ReviewItem) -> Place:

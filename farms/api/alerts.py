@@ -29,7 +29,7 @@ else:
 
 
 class Alerts(Endpoint, AlertList):
-    access = {"get": Action.SEE_FARM}
+    access = {"get": Action.READ_FARM_REPORT}
     serializer_class = forms.AlertInfo
     ordering = ("-day", "-id")
 
@@ -67,7 +67,7 @@ class Close(Endpoint):
 
 
 class DeathsToInspect(Endpoint, MortalityList):
-    access = {"get": Action.SEE_FARM}
+    access = {"get": Action.READ_FARM_REPORT}
     serializer_class = forms.MortalityInfo
     ordering = ("inspect_by", "id")
 

@@ -20,11 +20,11 @@ from core.api.views import Access, Endpoint
 from core.errors import NotFound
 from farms import selectors
 from farms.api import serializers as forms
-from farms.api.farms import visible
 from farms.api.uploads import CSVParser, UploadJSONParser, rows_of, told
-from farms.models import DailyProduction, Flock, ProductionCorrection
+from farms.models import DailyProduction, Farm, Flock, ProductionCorrection
 from farms.services import production
-from farms.services.production import NO_FLOCK, DayRecord
+from farms.services.common import farm_for
+from farms.services.production import DayRecord
 
 if TYPE_CHECKING:
     FlockList = generics.ListAPIView[Flock]
@@ -33,21 +33,22 @@ else:
     FlockList = DayList = generics.ListAPIView
 
 
+def read(request: Request, farm_id: uuid.UUID) -> Farm:
+    """The farm, when who asks may read what it produces."""
+    return farm_for(me(request), farm_id, Action.READ_FARM_REPORT, lock=False)
+
+
 def flock_of(request: Request, flock_id: uuid.UUID) -> Flock:
-    """The flock, when its farm is in the scope of who asks."""
-    found = Flock.objects.filter(pk=flock_id, farm__in=selectors.farms_in_scope(me(request))).first()
-    if found is None:
-        raise NotFound(NO_FLOCK)
-    return found
+    return production.flock_for(me(request), flock_id, Action.READ_FARM_REPORT, lock=False)
 
 
 class Flocks(Endpoint, FlockList):
-    access = {"get": Action.SEE_FARM, "post": Action.RECORD_PRODUCTION}
+    access = {"get": Action.READ_FARM_REPORT, "post": Action.RECORD_PRODUCTION}
     serializer_class = forms.FlockInfo
     ordering = ("-flock_number",)  # unique within a farm
 
     def get_queryset(self) -> QuerySet[Flock]:
-        return visible(self.request, self.kwargs["farm_id"]).flocks.all()
+        return read(self.request, self.kwargs["farm_id"]).flocks.all()
 
     @extend_schema(operation_id="farms_flocks")
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -64,7 +65,7 @@ class Flocks(Endpoint, FlockList):
 
 
 class OneFlock(Endpoint):
-    access = {"get": Action.SEE_FARM}
+    access = {"get": Action.READ_FARM_REPORT}
 
     @extend_schema(operation_id="flocks_retrieve", responses=forms.FlockInfo)
     def get(self, request: Request, flock_id: uuid.UUID) -> Response:
@@ -95,7 +96,7 @@ def within(request: Request, days: QuerySet[DailyProduction]) -> QuerySet[DailyP
 
 
 class DaysOfFlock(Endpoint, DayList):
-    access = {"get": Action.SEE_FARM, "post": Action.RECORD_PRODUCTION}
+    access = {"get": Action.READ_FARM_REPORT, "post": Action.RECORD_PRODUCTION}
     serializer_class = forms.DayInfo
     ordering = ("-production_date",)  # unique within a flock
 
@@ -119,12 +120,12 @@ class DaysOfFlock(Endpoint, DayList):
 
 
 class DaysOfFarm(Endpoint, DayList):
-    access = {"get": Action.SEE_FARM}
+    access = {"get": Action.READ_FARM_REPORT}
     serializer_class = forms.DayInfo
     ordering = ("-production_date", "-id")
 
     def get_queryset(self) -> QuerySet[DailyProduction]:
-        farm = visible(self.request, self.kwargs["farm_id"])
+        farm = read(self.request, self.kwargs["farm_id"])
         flocks = list(farm.flocks.values_list("pk", flat=True))  # each by the index of its days
         return within(self.request, DailyProduction.objects.filter(flock__in=flocks))
 
@@ -138,18 +139,19 @@ def one_day(request: Request, production_id: uuid.UUID) -> DailyProduction:
     """The recorded day with its corrections, when its farm is in the scope of who asks."""
     corrections = ProductionCorrection.objects.select_related("corrected_by").order_by("at", "id")
     found = (
-        DailyProduction.objects.select_related("recorded_by")
+        DailyProduction.objects.select_related("recorded_by", "flock")
         .prefetch_related(Prefetch("corrections", queryset=corrections))
         .filter(pk=production_id, flock__farm__in=selectors.farms_in_scope(me(request)))
         .first()
     )
     if found is None:
         raise NotFound("There is no such record, or not in your scope.")
+    read(request, found.flock.farm_id)
     return found
 
 
 class OneDay(Endpoint):
-    access = {"get": Action.SEE_FARM}
+    access = {"get": Action.READ_FARM_REPORT}
 
     @extend_schema(operation_id="production_retrieve", responses=forms.DayWithCorrections)
     def get(self, request: Request, production_id: uuid.UUID) -> Response:
@@ -193,12 +195,12 @@ class Upload(Endpoint):
 
 
 class Figures(Endpoint):
-    access = {"get": Action.SEE_FARM}
+    access = {"get": Action.READ_FARM_REPORT}
 
     @extend_schema(operation_id="farms_figures", parameters=[forms.FiguresPeriod], responses=forms.FarmFigures)
     def get(self, request: Request, farm_id: uuid.UUID) -> Response:
         """The production figures of a farm and its flocks in a period: at most 366 days, by default the last thirty."""
         period = asked(forms.FiguresPeriod, request)
-        figures = selectors.production_figures(visible(request, farm_id), **period)
+        figures = selectors.production_figures(read(request, farm_id), **period)
         names = [*selectors.FarmFigures.__dataclass_fields__, "compliance_pct"]
         return Response(forms.FarmFigures({**period, **{name: getattr(figures, name) for name in names}}).data)

@@ -25,7 +25,8 @@ def draft(*, actor: User, farm_id: uuid.UUID, batch_id: uuid.UUID, now: datetime
     """Begin the application of one's own farm to a batch that can be seen. One per farm and batch: a second call is
     refused. Raises NotFound, InvalidInput.
     """
-    farm = Farm.objects.select_related("constituency").filter(pk=farm_id, user=actor).first()
+    rows = Farm.objects.select_related("constituency").select_for_update(of=("self",), no_key=True)
+    farm = rows.filter(pk=farm_id, user=actor).first()  # locked: of two drafts at once the second is refused
     if farm is None or not people.may(actor, Action.KEEP_FARM, selectors.subject(farm)):
         raise NotFound("There is no such farm, or it is not yours.")
     batch = Batch.objects.filter(pk=batch_id, status__in=[BatchStatus.LIVE, BatchStatus.PAUSED]).first()

@@ -76,12 +76,12 @@ def accept(*, token: str, password: str | None, where: Where, now: datetime, far
     `farm_name` replaces that of the application, where another farm has it. Raises LinkNotGood for an invitation that
     is used or over, InvalidInput, and Conflict when phone, Ghana Card or TIN belong to another farm or account.
     """
-    invitation = _good(FarmInvitation.objects.select_for_update(no_key=True), token, now)
     application = (
         FarmApplication.objects.select_for_update(of=("self",), no_key=True)
         .select_related("region", "district", "constituency")
-        .get(pk=invitation.application_id)
+        .get(pk=_good(FarmInvitation.objects.all(), token, now).application_id)
     )
+    invitation = _good(FarmInvitation.objects.select_for_update(no_key=True), token, now)  # after it, as who invites
     before = ApplicationStatus(application.status)
     after = rules.following(rules.APPLICATION, before, Act.ACCEPT, what="application")
     prefix = f"YEA-{application.region.code}-{application.constituency.code}"

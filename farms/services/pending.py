@@ -10,7 +10,7 @@ from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 
 from django.db import connection, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
 from accounts import selectors as people
 from accounts.models import User
@@ -221,23 +221,19 @@ class _Officers:
 
     def of(self, kind: Kind, chunk: Sequence[Waiting]) -> list[list[uuid.UUID] | None]:
         """The officers for each; None when one of them has the digest of the day already."""
-        claimers = {one.claimed_by for one in chunk if one.claimed_by} if kind != Kind.STALE else set()
-        active = {one.user_id for one in people.recipients(Q(pk__in=claimers))} if claimers else set()
-        found = [self._told(kind, one, active) for one in chunk]
+        found = [self._told(kind, one) for one in chunk]
         self._look_at({officer for who in found for officer in who} - set(self._has_digest))
         return [None if any(self._has_digest[officer] for officer in who) else who for who in found]
 
-    def _told(self, kind: Kind, one: Waiting, active: set[uuid.UUID]) -> list[uuid.UUID]:
-        """Who claimed it, else the reviewers of its level; the admin of the level too when it is late; and of what does
-        not move the admin one level above.
+    def _told(self, kind: Kind, one: Waiting) -> list[uuid.UUID]:
+        """Who claimed it and still decides there, else all who do; the admin of the level too when it is late; and of
+        what does not move the admin one level above.
         """
         level, place = one.level, _reach(one.level, one.place)
         if kind == Kind.STALE:
             return self._group(kind, level, place, lambda: _above(level, place))
-        if one.claimed_by in active:
-            told = [one.claimed_by] if one.claimed_by else []
-        else:
-            told = self._group(Kind.SLA_SOON, level, place, lambda: selectors.reviewers(level, place))
+        deciding = self._group(Kind.SLA_SOON, level, place, lambda: selectors.reviewers(level, place))
+        told = [officer for officer in deciding if officer == one.claimed_by] or deciding
         if kind == Kind.SLA_OVERDUE:
             told = list(dict.fromkeys([*told, *self._group(kind, level, place, lambda: people.admins_for(place))]))
         return told

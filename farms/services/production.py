@@ -89,7 +89,7 @@ def end_flock(*, actor: User, flock_id: uuid.UUID, how: FlockStatus, on: date, n
 
     Raises NotFound, NotAllowed, Conflict, and InvalidInput for a day before its arrival or its last record, or to come.
     """
-    flock = _flock_for(actor, flock_id, Action.RECORD_PRODUCTION)
+    flock = flock_for(actor, flock_id, Action.RECORD_PRODUCTION)
     if how not in rules.FLOCK_ENDS:
         raise InvalidInput(f"A flock ends as one of: {', '.join(rules.FLOCK_ENDS)}.")
     flock.status = rules.following(rules.FLOCK, FlockStatus(flock.status), rules.FLOCK_ENDS[how], what="flock")
@@ -101,13 +101,12 @@ def end_flock(*, actor: User, flock_id: uuid.UUID, how: FlockStatus, on: date, n
     return flock
 
 
-def _flock_for(actor: User, flock_id: uuid.UUID, action: Action) -> Flock:
-    flock = (
-        Flock.objects.select_for_update(of=("self",), no_key=True)
-        .select_related("farm__constituency")
-        .filter(pk=flock_id)
-        .first()
-    )
+def flock_for(actor: User, flock_id: uuid.UUID, action: Action, *, lock: bool = True) -> Flock:
+    """The flock, locked, if the actor may do this to its farm. Raises NotFound for one that the actor does not see, and
+    NotAllowed.
+    """
+    rows = Flock.objects.select_related("farm__constituency")
+    flock = (rows.select_for_update(of=("self",), no_key=True) if lock else rows).filter(pk=flock_id).first()
     if flock is None or not people.may(actor, Action.SEE_FARM, selectors.subject(flock.farm)):
         raise NotFound(NO_FLOCK)
     if not people.may(actor, action, selectors.subject(flock.farm)):
@@ -234,7 +233,7 @@ def correct_day(
     row = DailyProduction.objects.filter(pk=production_id).first()
     if row is None:
         raise NotFound("There is no such record, or not in your scope.")
-    flock = _flock_for(actor, row.flock_id, Action.RECORD_PRODUCTION)
+    flock = flock_for(actor, row.flock_id, Action.RECORD_PRODUCTION)
     row.refresh_from_db()
     new = checked(replace(record, flock_id=row.flock_id, production_date=row.production_date))
     if _same(row, new):
@@ -310,12 +309,13 @@ def _locked(flock_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Flock]:
 
 
 def _known(records: Sequence[DayRecord]) -> dict[tuple[uuid.UUID, date], DailyProduction]:
-    """What is recorded already of these flocks and days."""
-    days = [record.production_date for record in records]
-    if not days:
-        return {}
-    rows = DailyProduction.objects.filter(
-        flock__in={record.flock_id for record in records}, production_date__range=(min(days), max(days))
+    """What is recorded already of these flocks and days. By pairs: with a range, one wrong date would read years."""
+    pairs = {(record.flock_id, record.production_date) for record in records}
+    flocks, days = [flock for flock, _ in pairs], [day for _, day in pairs]
+    rows = DailyProduction.objects.raw(
+        "SELECT recorded.* FROM unnest(%s::uuid[], %s::date[]) AS wanted(flock_id, production_date)"
+        " JOIN farms_dailyproduction AS recorded USING (flock_id, production_date)",
+        [flocks, days],
     )
     return {(row.flock_id, row.production_date): row for row in rows}
 

@@ -146,12 +146,13 @@ def farmers_of(found: Farming, actor: User) -> set[str]:
 
 def seen(found: Farming, actor: User) -> dict[str, set[str]]:
     """What of it each list shows to this person."""
-    farms = {farm.pk for farm in found.farms if people.may(actor, Action.SEE_FARM, selectors.subject(farm))}
+    farms = {farm.pk for farm in found.farms if sees_farm(actor, farm)}
+    read = {farm.pk for farm in found.farms if people.may(actor, Action.READ_FARM_REPORT, selectors.subject(farm))}
     around = [one for one in found.enrollments if people.may(actor, Action.SEE_APPLICATIONS, one.farm.place)]
     return {
         "farms/": {str(pk) for pk in farms},
-        "alerts/": {str(alert.pk) for alert in found.alerts if alert.farm_id in farms},
-        "mortality-records/": {str(one.pk) for one in found.deaths if one.production.flock.farm_id in farms},
+        "alerts/": {str(alert.pk) for alert in found.alerts if alert.farm_id in read},
+        "mortality-records/": {str(one.pk) for one in found.deaths if one.production.flock.farm_id in read},
         "applications/": {
             str(one.pk)
             for one in [*found.applications, *(farm.application for farm in found.farms)]

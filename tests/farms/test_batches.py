@@ -210,6 +210,23 @@ def test_a_farm_applies_once_to_a_batch_that_it_sees() -> None:
         enrollments.draft(actor=a_farm().user, farm_id=farm.pk, batch_id=batch.pk, now=clock.now())
 
 
+@pytest.mark.django_db(transaction=True)
+def test_of_two_drafts_at_once_the_second_is_refused() -> None:
+    farm, batch = a_farm(), BatchFactory.create()
+    refused: list[DomainError] = []
+
+    def attempt() -> None:
+        try:
+            enrollments.draft(actor=farm.user, farm_id=farm.pk, batch_id=batch.pk, now=clock.now())
+        except DomainError as error:
+            refused.append(error)
+
+    with meanwhile(*[attempt] * 4):
+        pass
+    assert [type(error) for error in refused] == [InvalidInput] * 3
+    assert BatchEnrollment.objects.count() == 1
+
+
 def test_only_an_active_farm_applies() -> None:
     enrollment = BatchEnrollmentFactory.create(farm=a_farm(farm_status="suspended"))
     with pytest.raises(Conflict, match="only an active farm"):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import threading
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from accounts.models import User
 from accounts.rules import Role
@@ -23,7 +24,7 @@ from farms.rules import DocumentKind, InvitationStatus
 from farms.services import applications, farms, invitations
 from farms.services.invitations import Where
 from farms.tasks import notify_application_status_change as notify
-from tests.delivery.outbox import meanwhile
+from tests.delivery.outbox import meanwhile, wait_for
 from tests.factories import UserFactory, a_farm
 from tests.farms.journey import PASSWORD, apply, approved, asked, steps
 
@@ -292,3 +293,32 @@ def test_a_link_that_is_used_twice_at_once_makes_one_farm() -> None:
     assert (len(made), len(refused)) == (1, 1)
     assert TaskRun.objects.filter(task="accounts.tasks.send_welcome_notification").count() == 1
     assert not Notification.objects.exists()
+
+
+def somebody_waits_for_us() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid)))"
+        )
+        return bool(cursor.fetchone()[0])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_accepts_while_another_link_is_made_waits_for_it() -> None:
+    """Both take the application before the invitation: neither waits for the other for ever."""
+    local = UserFactory.create(role=Role.CONSTITUENCY_ADMIN)
+    admin = UserFactory.create(role=Role.REGIONAL_ADMIN, constituency=local.constituency)
+    application = apply("independent", phone_verified=True, constituency=admin.constituency)
+    token, taken = linked(application), threading.Event()
+
+    def attempt() -> None:
+        assert taken.wait(20)
+        with pytest.raises(NotFound):
+            accept(token)
+
+    with meanwhile(attempt), transaction.atomic():
+        FarmApplication.objects.select_for_update(no_key=True).get(pk=application.pk)
+        taken.set()
+        wait_for(somebody_waits_for_us, "the other waits")
+        applications.invite_again(actor=admin, application_id=application.pk, now=clock.now())
+    assert [one.status for one in application.invitations.order_by("created_at")] == ["revoked", "pending"]

@@ -19,6 +19,7 @@ from core.delivery.models import Notification, OutboundMessage, ReminderLog
 from core.errors import InvalidInput
 from core.jobs.items import SomeFailed
 from core.jobs.models import TaskRun
+from farms import selectors
 from farms.models import BatchEnrollment, FarmApplication, ReviewItem
 from farms.rules import ApplicationStatus, EnrollmentStatus, ReviewLevel, ReviewStatus
 from farms.services import applications, pending, reviews
@@ -259,10 +260,12 @@ def test_who_claimed_it_is_told_and_when_it_is_late_the_admin_of_the_level_too(o
     assert "Overdue: 1" in digest(officers["regional"])
 
 
-def test_a_claim_of_somebody_who_left_counts_for_nothing(officers: dict[str, User]) -> None:
+@pytest.mark.parametrize("change", [{"is_active": False}, {"role": Role.EXTENSION_OFFICER}])
+def test_a_claim_of_somebody_who_left_counts_for_nothing(officers: dict[str, User], change: dict[str, Any]) -> None:
     item = a_review(MONDAY, ReviewLevel.REGIONAL)
     reviews.claim(actor=officers["staff"], item_id=item.pk, now=moment(MONDAY))
-    User.objects.filter(pk=officers["staff"].pk).update(is_active=False)
+    User.objects.filter(pk=officers["staff"].pk).update(**change)
+    assert [one.user_id for one in selectors.told_of_review(item)] == [officers["regional"].pk]
     on(MONDAY)
     assert readers() == {officers["regional"].pk}
 

@@ -218,6 +218,14 @@ def test_no_day_ever_takes_more_birds_than_were_there(db: None, reports: list[tu
     assert again(flock).current_count == left
 
 
+def test_one_wrong_date_reads_no_years(flock: Flock) -> None:
+    for days in range(1, 40):
+        record(flock, days, good_eggs=days)
+    far = DayRecord(flock_id=flock.pk, production_date=date(2001, 1, 1))
+    known = production._known([far, DayRecord(flock_id=flock.pk, production_date=ago(3))])
+    assert [row.production_date for row in known.values()] == [ago(3)]
+
+
 def test_many_days_are_judged_one_by_one(flock: Flock, django_assert_max_num_queries: Any) -> None:
     foreign = FlockFactory.create()
     good = [DayRecord(flock_id=flock.pk, production_date=ago(n), good_eggs=n) for n in range(30)]

@@ -197,11 +197,15 @@ def test_it_counts_from_the_day_that_is_named_and_from_none_to_come() -> None:
 
 
 @pytest.mark.django_db
-def test_production_and_a_real_gateway_refuse_it(settings: LazySettings) -> None:
-    settings.HUBTEL_BASE_URL = "https://sms.hubtel.com/v1/messages"
-    with pytest.raises(CommandError, match="HUBTEL_BASE_URL leads out"):
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("HUBTEL_BASE_URL", "https://sms.hubtel.com/v1/messages"), ("EMAIL_HOST", "smtp.example.com")],
+)
+def test_production_and_a_real_gateway_refuse_it(settings: LazySettings, setting: str, value: str) -> None:
+    setattr(settings, setting, value)
+    with pytest.raises(CommandError, match=f"{setting} leads out"):
         command()
-    assert "No demonstration farms: HUBTEL_BASE_URL leads out" in command("--if-empty")
+    assert f"No demonstration farms: {setting} leads out" in command("--if-empty")
     settings.PMS_ENV = "production"
     with pytest.raises(CommandError, match="refused in production"):
         command("--if-empty")

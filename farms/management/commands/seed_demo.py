@@ -77,7 +77,7 @@ class Command(BaseCommand):
 
 
 def _way_out() -> str:
-    """Why texts to people who are not real could leave this machine, empty when they cannot."""
-    if urlsplit(settings.HUBTEL_BASE_URL).hostname in LOCAL:
-        return ""
-    return "HUBTEL_BASE_URL leads out of this machine, and demonstration people would be sent texts"
+    """Why messages to people who are not real could leave this machine, empty when they cannot."""
+    hosts = {"HUBTEL_BASE_URL": urlsplit(settings.HUBTEL_BASE_URL).hostname, "EMAIL_HOST": settings.EMAIL_HOST}
+    out = [name for name, host in hosts.items() if host not in LOCAL]
+    return f"{out[0]} leads out of this machine, and demonstration people would be sent messages" if out else ""
