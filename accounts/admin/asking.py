@@ -32,7 +32,32 @@ def may_somewhere(request: HttpRequest, action: Action) -> bool:
     return isinstance(request.user, User) and policy.is_open(selectors.person(request.user), action)
 
 
-class ReadOnly(AnyAdmin):
+FILTERED_BY = ("exact", "id__exact", "isnull", "gte", "lt")  # what Django's filters write behind a field
+TURNED_BY = ("year", "month", "day")
+
+
+class OwnLookups(AnyAdmin):
+    """A list is asked by its filters and by the links of the pages alone.
+
+    Django lets an address ask any field of the row: by its beginning, letter by letter, what no page shows is guessed.
+    """
+
+    linked: tuple[str, ...] = ()  # what links of other pages ask
+
+    def lookup_allowed(self, lookup: str, _value: str, request: HttpRequest) -> bool:
+        allowed: set[str | None] = set(self.linked)
+        for one in self.get_list_filter(request):
+            if isinstance(one, type) and issubclass(one, admin.SimpleListFilter):
+                allowed.add(one.parameter_name)
+            else:
+                field = one[0] if isinstance(one, (list, tuple)) else one
+                allowed |= {f"{field}__{by}" for by in FILTERED_BY}
+        if self.date_hierarchy:
+            allowed |= {f"{self.date_hierarchy}__{by}" for by in TURNED_BY}
+        return lookup in allowed
+
+
+class ReadOnly(OwnLookups):
     """Rows that are written elsewhere and never changed, for those who may `action`."""
 
     action: Action

@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views.generic import RedirectView
 
 from accounts import selectors, visits
-from accounts.admin.asking import for_each, may_somewhere, me, page
+from accounts.admin.asking import OwnLookups, for_each, may_somewhere, me, page
 from accounts.models import Constituency, District, Region, User
 from accounts.policy import Action
 from accounts.rules import Role
@@ -98,7 +98,7 @@ class ReasonForm(forms.Form):
 
 
 @admin.register(User)
-class PersonAdmin(PersonBase):
+class PersonAdmin(OwnLookups, PersonBase):
     add_form = NewPersonForm
     form = PersonForm
     list_display = ("username", "get_full_name", "masked_phone", "role", "region", "constituency", "is_active")

@@ -112,6 +112,7 @@ class ProductionAdmin(OfFarms):
     """The largest table: its days are listed of a farm or a flock, never of all."""
 
     farm = "flock__farm"
+    linked = ("flock__id__exact",)
     list_display = (
         *("called", "eggs_collected", "good_eggs", "birds_died", "birds_sold", "birds_culled"),
         *("feed_consumed_kg", "signs_of_disease"),

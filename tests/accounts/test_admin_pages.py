@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 import pytest
@@ -97,6 +99,37 @@ def test_lists_are_filtered(client_of_head: Client, head: User, model: str, quer
     some(head)
     answer = client_of_head.get(address(f"{model}_changelist"), query)
     assert answer.context["cl"].result_count == count
+
+
+@pytest.mark.parametrize("model", LISTS)
+def test_every_filter_and_link_of_a_list_works(client_of_head: Client, head: User, model: str) -> None:
+    some(head)
+    there = address(f"{model}_changelist")
+    page = client_of_head.get(there)
+    links = {unescape(one) for one in re.findall(r'href="(\?[^"]*)"', page.content.decode())}
+    links |= {
+        one["query_string"] for spec in page.context["cl"].filter_specs for one in spec.choices(page.context["cl"])
+    }
+    assert any("__" in one for one in links)
+    for one in links:
+        assert client_of_head.get(there + one).status_code == 200, one
+
+
+@pytest.mark.parametrize(
+    ("model", "query"),
+    [
+        ("user", {"phone__startswith": "+23324"}),
+        ("user", {"email__contains": "a"}),
+        ("user", {"password__startswith": "argon2"}),
+        ("user", {"role__regex": "^F"}),
+        ("staffinvitation", {"token_hash__startswith": "a"}),
+        ("loginrecord", {"user__phone__startswith": "+23324"}),
+    ],
+)
+def test_what_no_page_shows_is_not_guessed_in_an_address(
+    client_of_head: Client, model: str, query: dict[str, str]
+) -> None:
+    assert client_of_head.get(address(f"{model}_changelist"), query).status_code == 400
 
 
 @pytest.mark.parametrize("model", LISTS)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 import pytest
@@ -229,6 +231,52 @@ def test_a_list_counts_no_further_than_it_is_turned(
     page = seen(signed_in(national).get(page_of("farmapplication_changelist"), {"q": "APP-"}))
     assert "2 or more farm applications" in page
     assert "or more" not in seen(signed_in(national).get(page_of("farm_changelist")))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_filter_and_link_of_a_list_works(
+    model: str, everything: Callable[[], dict[str, Any]], local: User, national: User
+) -> None:
+    row = everything()[model]
+    for user in (local, national):
+        client, there = signed_in(user), page_of(f"{model}_changelist")
+        page = client.get(there, query_for(model, row))
+        links = {unescape(one) for one in re.findall(r'href="(\?[^"]*)"', seen(page))}
+        links |= {
+            one["query_string"] for spec in page.context["cl"].filter_specs for one in spec.choices(page.context["cl"])
+        }
+        assert model == "dailyproduction" or any("__" in one or "status=" in one for one in links)
+        for one in links:
+            assert client.get(there + one).status_code == 200, one
+
+
+@pytest.mark.parametrize(
+    ("model", "query"),
+    [
+        ("farm", {"ghana_card_number__startswith": "GHA-"}),
+        ("farm", {"tin__startswith": "C"}),
+        ("farm", {"primary_phone": "+233244000000"}),
+        ("farm", {"farm_status__regex": "^a"}),
+        ("farm", {"user__password__startswith": "argon2"}),
+        ("farmapplication", {"ghana_card_number__regex": "^GHA"}),
+        ("farmapplication", {"submitted_ip__startswith": "10."}),
+        ("farminvitation", {"code_hash__startswith": "a"}),
+        ("batch", {"application_deadline__gte": "2026-01-01"}),
+        ("batchenrollment", {"batch__batch_name__startswith": "L"}),
+        ("flock", {"farm__tin__startswith": "C"}),
+        ("dailyproduction", {"flock__farm__tin__startswith": "C"}),
+    ],
+)
+def test_what_no_page_shows_is_not_guessed_in_an_address(national: User, model: str, query: dict[str, str]) -> None:
+    assert signed_in(national).get(page_of(f"{model}_changelist"), query).status_code == 400
+
+
+def test_a_list_is_turned_by_its_dates(national: User) -> None:
+    batch = BatchFactory.create()
+    day = batch.application_deadline
+    when = {f"application_deadline__{part}": str(getattr(day, part)) for part in ("year", "month", "day")}
+    assert listed(national, "batch", **when) == {batch}
+    assert listed(national, "batch", application_deadline__year=str(day.year - 1)) == set()
 
 
 @pytest.mark.parametrize("model", MODELS)
