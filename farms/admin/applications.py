@@ -67,6 +67,7 @@ class ApplicationStatusFilter(OpenFirst):
 
 class ReviewLines(Lines):
     model = ReviewItem
+    action = Action.SEE_APPLICATIONS
     fields = ("level", "status", "by", "what_was_noted", "due_at", "entered_at", "completed_at")
     related = ("claimed_by",)
     ordering = ("entered_at",)

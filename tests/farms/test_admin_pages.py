@@ -634,6 +634,20 @@ def test_staff_who_mark_enrolments_open_their_pages_and_no_applications() -> Non
     assert statuses == {"batchenrollment": 200, "batch": 200, "farmapplication": 403, "reviewitem": 403}
 
 
+def test_who_only_marks_enrolments_reads_no_notes_of_reviewers(local: User) -> None:
+    enrollment = enrolled(a_farm(place=local.constituency))
+    reviews.note(actor=local, item_id=enrollment.reviews.get().pk, text="I know this farm.", now=clock.now())
+    staff = living_in("BNT", Role.REGIONAL_STAFF)
+    StaffPermission.objects.create(
+        user=staff, code=Code.MANAGE_ENROLLMENT, granted_by=living_in("BNT", Role.REGIONAL_ADMIN)
+    )
+    there = page_of("batchenrollment_change", enrollment.pk)
+    assert "I know this farm." in seen(signed_in(local).get(there))
+    answer = signed_in(staff).get(there)
+    assert answer.status_code == 200
+    assert "I know this farm." not in seen(answer)
+
+
 def test_a_full_batch_says_so(local: User, regional: User, national: User) -> None:
     batch = BatchFactory.create(total_slots=1, slots_filled=1)
     Batch.objects.filter(pk=batch.pk).update(slots_filled=0)
