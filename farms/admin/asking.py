@@ -96,10 +96,6 @@ class Act:
     form: type[forms.BaseForm] = Plain
     initial: Callable[[Any], dict[str, Any]] | None = None
 
-    @property
-    def asks(self) -> bool:
-        return bool(self.form.base_fields)  # type: ignore[attr-defined]
-
 
 class Capped(AnyPaginator):
     """Counts no further than this: to count on would be to read all of a table, and nobody turns so many pages."""
@@ -214,7 +210,7 @@ def _to_many(act: Act) -> Callable[[Scoped, HttpRequest, QuerySet[Any]], HttpRes
         if len(rows) > MOST_AT_ONCE:
             messages.error(request, f"Nothing is done: choose at most {MOST_AT_ONCE} at once.")
             return None
-        form: Any = act.form(request.POST if not act.asks or "confirmed" in request.POST else None)
+        form: Any = act.form(request.POST if "confirmed" in request.POST else None)
         if not form.is_valid():
             shown = [Shown(row.pk, pages.called(row)) for row in rows]
             return page(pages, request, act.label, form, rows=shown, action=act.name)

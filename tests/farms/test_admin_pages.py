@@ -477,7 +477,12 @@ def of_list(user: User, act: str, *rows: Any, **said: str) -> str:
 def test_several_are_decided_in_the_list_and_refusals_are_named(local: User, regional: User) -> None:
     first, second, other = apply(), apply(), apply(constituency=Constituency.objects.get(code="TMW"))
     applications.forward(actor=local, application_id=second.pk, now=clock.now())
-    told = of_list(local, "forward", first, second, other)
+    asks = of_list(local, "forward", first, second, other)
+    assert "Back, and do nothing" in asks
+    assert '<input type="hidden" name="confirmed" value="yes">' in asks
+    assert str(other) not in asks
+    assert FarmApplication.objects.filter(status="constituency_review").count() == 2
+    told = of_list(local, "forward", first, second, other, confirmed="yes")
     assert "Done (forward): 1." in told
     assert f"{second}: Your role does not let you decide at the regional level here." in told
     for one, status in ((first, "regional_review"), (second, "regional_review"), (other, "constituency_review")):
