@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.forms.models import model_to_dict
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -72,7 +72,7 @@ def _change(actor: User, batch: Batch, said: Mapping[str, Any]) -> object:
 
 @admin.register(Batch)
 class BatchAdmin(Scoped):
-    """Whoever sees applications sees the rounds that farms apply to; drafts and archived ones, who manages them."""
+    """Whoever sees applications sees the rounds that farms apply to; which of them, the selector says."""
 
     action = Action.SEE_APPLICATIONS
     also = (Action.MANAGE_BATCHES, Action.MARK_ENROLLED)
@@ -120,9 +120,7 @@ class BatchAdmin(Scoped):
         return may_somewhere(request, Action.MANAGE_BATCHES)
 
     def scope(self, user: User) -> QuerySet[Batch]:
-        if people.may(user, Action.MANAGE_BATCHES):
-            return Batch.objects.all()
-        return Batch.objects.exclude(status__in=[BatchStatus.DRAFT, BatchStatus.ARCHIVED])
+        return selectors.batches_in_scope(user)
 
     def add_view(
         self, request: HttpRequest, _form_url: str = "", _extra_context: dict[str, Any] | None = None
@@ -166,6 +164,17 @@ class EnrollmentStatusFilter(OpenFirst):
     )
 
 
+class BatchFilter(admin.RelatedFieldListFilter):
+    """By batch, of those that whoever asks may see."""
+
+    def field_choices(
+        self, field: Any, request: HttpRequest, model_admin: admin.ModelAdmin[Any]
+    ) -> list[tuple[str, Any]]:
+        ordering = self.field_admin_ordering(field, request, model_admin)
+        seen = Q(pk__in=selectors.batches_in_scope(me(request)))
+        return list(field.get_choices(include_blank=False, ordering=ordering, limit_choices_to=seen))
+
+
 class EnrollmentSteps(Steps):
     model = EnrollmentEvent
     statuses = EnrollmentStatus
@@ -201,7 +210,7 @@ class EnrollmentAdmin(Scoped):
         ),
     )
     list_display = ("number", "stands", "farm", "farmer", "batch", "eligibility_score", "submitted_at")
-    list_filter = (EnrollmentStatusFilter, "batch")
+    list_filter = (EnrollmentStatusFilter, ("batch", BatchFilter))
     list_select_related = ("farm__user", "batch")
     search_fields = ("enrollment_number",)
     search_help_text = "the beginning of the number of an enrolment or a farm, or a whole phone number or Ghana Card"

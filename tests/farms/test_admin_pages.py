@@ -611,6 +611,19 @@ def test_staff_with_the_code_manage_batches_and_others_see_those_that_are_open(l
     assert draft.status == "live"
 
 
+def test_enrolments_are_filtered_by_the_batches_that_one_sees(local: User, national: User) -> None:
+    live, other = BatchFactory.create(), BatchFactory.create()
+    draft, archived = BatchFactory.create(status="draft"), BatchFactory.create(status="archived")
+    enrollment = enrolled(a_farm(place=local.constituency), live)
+    pages = {user: seen(signed_in(user).get(page_of("batchenrollment_changelist"))) for user in (local, national)}
+    for batch in (live, other, draft, archived):
+        assert f"?batch__id__exact={batch.pk}" in pages[national]
+    for batch, is_seen in ((live, True), (other, True), (draft, False), (archived, False)):
+        assert (str(batch) in pages[local]) == is_seen
+    assert listed(local, "batchenrollment", batch__id__exact=str(live.pk)) == {enrollment}
+    assert listed(local, "batchenrollment", batch__id__exact=str(other.pk)) == set()
+
+
 def test_an_enrolment_goes_its_way_through_the_pages(local: User, regional: User, national: User) -> None:
     farm = a_farm(place=local.constituency)
     enrollment = enrolled(farm)
