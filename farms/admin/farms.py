@@ -170,7 +170,6 @@ class FarmAdmin(Scoped):
     inlines = (Locations, Flocks, Equipment, Measures, Documents, Officials, Scores)
     fieldsets = (
         (None, {"fields": ("farm_number", "farm_name", ("farm_status", "is_government"))}),
-        ("Farmer", {"fields": (("farmer", "primary_phone"),)}),
         (
             "Farm",
             {
@@ -188,8 +187,13 @@ class FarmAdmin(Scoped):
         return selectors.farms_in_scope(user)
 
     def get_fieldsets(self, request: HttpRequest, obj: Farm | None = None) -> Any:
-        """Who somebody is, for those who read applications: others look after birds."""
-        found = tuple(super().get_fieldsets(request, obj))
+        """The whole phone for those who keep the farm, as in the API; who somebody is, for those who read applications:
+        others look after birds.
+        """
+        first, *others = super().get_fieldsets(request, obj)
+        keeps = obj is not None and people.may(me(request), Action.KEEP_FARM, selectors.subject(obj))
+        farmer = ("Farmer", {"fields": (("farmer", "primary_phone" if keeps else "masked_phone"),)})
+        found = (first, farmer, *others)
         return (*found, self.identity) if may_somewhere(request, Action.SEE_APPLICATIONS) else found
 
     def get_ordering(self, request: HttpRequest) -> tuple[Any, ...]:

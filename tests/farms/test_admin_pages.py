@@ -14,7 +14,7 @@ from django.urls import reverse
 
 from accounts.models import Constituency, StaffPermission, User
 from accounts.rules import Code, Role
-from core import clock
+from core import clock, phones
 from core.base.models import AuditLog
 from farms.models import (
     Alert,
@@ -308,6 +308,20 @@ def test_lists_show_phones_and_ghana_cards_masked_and_pages_show_them(
         page = seen(client.get(page_of(f"{model}_change", row.pk)))
         assert row.primary_phone in page
         assert row.ghana_card_number in page
+
+
+def test_the_page_of_a_farm_shows_its_whole_phone_to_who_keeps_it(
+    everything: Callable[[], dict[str, Any]], local: User
+) -> None:
+    farm = everything()["farm"]
+    officer = living_in("BNT", Role.EXTENSION_OFFICER)
+    Farm.objects.filter(pk=farm.pk).update(extension_officer=officer)
+    others = [living_in("BNT", Role.VETERINARY_OFFICER)]
+    others += [UserFactory.create(role=role) for role in (Role.PROCUREMENT_OFFICER, Role.AUDITOR)]
+    for user in (local, officer, *others):
+        page = seen(signed_in(user).get(page_of("farm_change", farm.pk)))
+        assert (farm.primary_phone in page) == (user not in others), user.role
+        assert (phones.mask(farm.primary_phone) in page) == (user in others), user.role
 
 
 def test_an_application_is_shown_with_its_reviews_notes_and_history(local: User, regional: User) -> None:
