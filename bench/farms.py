@@ -469,7 +469,8 @@ def _pages() -> Iterator[tuple[str, str, Callable[[], list[Any]]]]:
         ReviewLevel.CONSTITUENCY: User.objects.get(role="CONSTITUENCY_ADMIN", constituency__code="BNT"),
     }
     for level, user in levels.items():
-        farms = selectors.farms_in_scope(user).select_related("constituency__region").order_by("farm_number")
+        by = "farm_number" if level == ReviewLevel.NATIONAL else selectors.BY_NUMBER  # as the API orders them
+        farms = selectors.farms_in_scope(user).select_related("constituency__region").order_by(by)
         applications = selectors.applications_in_scope(user).select_related("constituency", "region")
         enrollments = selectors.enrollments_in_scope(user).select_related("farm__constituency", "batch")
         lists: dict[str, Any] = {

@@ -92,10 +92,14 @@ def applications_in_scope(user: User) -> QuerySet[FarmApplication]:
 
 def enrollments_in_scope(user: User) -> QuerySet[BatchEnrollment]:
     """The enrolments of farms whose applications this user may see or mark as enrolled, and a farmer's own."""
+    return BatchEnrollment.objects.filter(_enrolled(user, "farm"))
+
+
+def _enrolled(user: User, farm: str) -> Q:
     around = _area_of(user, Action.SEE_APPLICATIONS, Action.MARK_ENROLLED)
     if around is None:
-        return BatchEnrollment.objects.filter(farm__user=user)
-    return BatchEnrollment.objects.filter(_inside(around, "farm__constituency__region", "farm__constituency"))
+        return Q(**{f"{farm}__user": user})
+    return _inside(around, f"{farm}__constituency__region", f"{farm}__constituency")
 
 
 def batches_in_scope(user: User) -> QuerySet[Batch]:
@@ -241,7 +245,7 @@ def enrollments_to_review(user: User, level: ReviewLevel) -> QuerySet[ReviewItem
     """The open reviews of enrolments at a level in the user's area, the highest score first."""
     return (
         _open_at(level)
-        .filter(enrollment__in=enrollments_in_scope(user))
+        .filter(_enrolled(user, "enrollment__farm"), enrollment__isnull=False)
         .select_related("enrollment__farm__constituency", "enrollment__batch", "claimed_by")
         .order_by("-enrollment__eligibility_score", "entered_at", "pk")
     )
