@@ -14,8 +14,10 @@ import signal
 import socket
 import subprocess
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import SystemRandom
 from types import TracebackType
 from typing import ClassVar, Self
 from urllib.parse import quote
@@ -29,9 +31,14 @@ LOOPBACK = "127.0.0.1"
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody uses, below those that the system gives to connections: none of them takes it before its
+    server does.
+    """
+    while True:
+        port = SystemRandom().randrange(15_000, 32_768)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((LOOPBACK, port))
+            return port
 
 
 def wheel_folder(package: str) -> Path | None:

@@ -23,9 +23,10 @@ from hypothesis import strategies as st
 from core.delivery.gateways import Answer, Look
 from core.delivery.gateways.hubtel import LONGEST_WAIT, Hubtel
 from core.delivery.rules import Fault, Status, Verdict
+from stack.servers import free_port
 from tests.delivery.outbox import PHONE, phones
 from tests.delivery.raw_server import RawServer, answering, http, read_request, reset
-from tests.sandbox.process import Sandbox, free_port
+from tests.sandbox.process import Sandbox
 
 ACCEPTED, REFUSED, IN_DOUBT = Verdict.ACCEPTED, Verdict.REFUSED, Verdict.IN_DOUBT
 AWAY, NOT_CONFIGURED = Verdict.PROVIDER_AWAY, Verdict.NOT_CONFIGURED

@@ -14,9 +14,10 @@ from django.core.management import CommandError, call_command
 from core.base.models import AuditLog
 from core.delivery import probe
 from core.delivery.models import OutboundMessage
+from stack.servers import free_port
 from tests.delivery.outbox import PHONE, phones
 from tests.delivery.raw_server import http, replying
-from tests.sandbox.process import Sandbox, free_port
+from tests.sandbox.process import Sandbox
 
 pytestmark = pytest.mark.django_db
 

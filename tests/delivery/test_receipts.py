@@ -22,9 +22,10 @@ from core.delivery import dispatch, receipts, rules
 from core.delivery.models import DeliveryAttempt, DeliveryReceipt, MessageEvent, OutboundMessage
 from core.delivery.rules import LOOK_AGES, Purpose
 from core.tasks import poll_receipts
+from stack.servers import free_port
 from tests.delivery.outbox import Hints, again, an_sms, meanwhile, phones, wait_for
 from tests.delivery.raw_server import answering, http
-from tests.sandbox.process import Sandbox, free_port
+from tests.sandbox.process import Sandbox
 from tests.system.product import Process
 
 pytestmark = pytest.mark.django_db

@@ -20,8 +20,9 @@ from core.delivery.gateways.smtp import Mail, Smtp, _dotted, compose
 from core.delivery.rules import Verdict
 from core.delivery.services import checked_title
 from core.errors import InvalidInput
+from stack.servers import free_port
 from tests.delivery.raw_server import RawServer, smtp
-from tests.sandbox.process import Sandbox, free_port
+from tests.sandbox.process import Sandbox
 
 ACCEPTED, REFUSED, IN_DOUBT = Verdict.ACCEPTED, Verdict.REFUSED, Verdict.IN_DOUBT
 AWAY, NOT_CONFIGURED, TRY_LATER = Verdict.PROVIDER_AWAY, Verdict.NOT_CONFIGURED, Verdict.TRY_LATER

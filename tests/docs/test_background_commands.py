@@ -25,10 +25,11 @@ from core.jobs.models import TaskRun
 from core.reporting.models import Report
 from core.tasks import prune_finished_runs
 from farms.models import FarmInvitation
+from stack.servers import free_port
 from tests.docs.specification import ROOT, commands, snippet
 from tests.factories import UserFactory, a_farm
 from tests.farms.journey import apply
-from tests.sandbox.process import Sandbox, free_port
+from tests.sandbox.process import Sandbox
 from tests.system.product import Process, database_url, wait_until, worker
 
 pytestmark = [pytest.mark.system, pytest.mark.django_db(transaction=True)]

@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from sandbox.__main__ import read_options
-from tests.sandbox.process import ROOT, Sandbox, command, free_port
+from stack.servers import free_port
+from tests.sandbox.process import ROOT, Sandbox, command
 
 
 def refused_start(*arguments: object) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from stack.servers import free_port
 from tests.delivery.raw_server import RawServer, http, replying
-from tests.sandbox.process import Sandbox, free_port
+from tests.sandbox.process import Sandbox
 
 
 class Ear:
