@@ -24,7 +24,7 @@ from bench.system import System, sql, wait_for, wait_for_worker
 SEED = 1
 BARE_BOUND, AGAIN_BOUND, MEMORY_MB, BLOCKED_MS = 1.3, 0.5, 150, 1000
 BULK_TIMES, PAGE_MS = 20, 100
-ALL = {"after": uuid.UUID(int=0), "last": uuid.UUID(int=2**128 - 1)}
+ALL: dict[str, Any] = {"after": uuid.UUID(int=0), "last": uuid.UUID(int=2**128 - 1), "farms": 2**31}
 HEADINGS = ("farms", "what", "seconds", "farms/s", "beside the statement", "bound")
 
 

@@ -11,12 +11,13 @@ from core.jobs import progress
 from farms.services.common import parts
 
 # A farm moves unless its name is taken where it goes, by a farm that stays or one that moves there too.
+# By a number and not up to an id: of two ids in one hundredth of a large table PostgreSQL expects a single row between.
 SYNC = """
 WITH chunk AS MATERIALIZED (
     SELECT farm.id, farm.user_id, farm.constituency_id, lower(farm.farm_name) AS name,
         place.region_id AS new_region, place.district_id AS new_district, place.constituency_id AS new_constituency
-    FROM farms_farm AS farm JOIN farms_farmlocation AS place ON place.farm_id = farm.id AND place.is_primary
-    WHERE farm.id > %(after)s AND farm.id <= %(last)s AND place.farm_id > %(after)s AND place.farm_id <= %(last)s
+    FROM (SELECT * FROM farms_farm WHERE id > %(after)s ORDER BY id LIMIT %(farms)s) AS farm
+    JOIN farms_farmlocation AS place ON place.farm_id = farm.id AND place.is_primary
 ), people AS (
     UPDATE accounts_user AS person
     SET region_id = new_region, district_id = new_district, constituency_id = new_constituency, updated_at = now()
@@ -52,7 +53,7 @@ def sync_locations(*, farm_id: uuid.UUID | None = None) -> dict[str, int]:
     counts = Counter({"checked": 0, "changed": 0, "without_location": 0, "conflicts": 0})
     for part in parts(farm_id):
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(SYNC, {"after": part.after, "last": part.last})
+            cursor.execute(SYNC, {"after": part.after, "farms": part.farms})
             located, changed, conflicts = cursor.fetchone()
         counts.update(checked=part.farms, changed=changed, without_location=part.farms - located, conflicts=conflicts)
         progress.report(counts["checked"])

@@ -41,6 +41,9 @@ _SUM = " + ".join(f"{name}_points" for name in _PARTS)
 _MEASURES = " + ".join(f"{name}::int" for name in rules.MEASURES)
 _OF_PART = "farm_id > %(after)s AND farm_id <= %(last)s"
 
+# Between two ids in one hundredth of a large table PostgreSQL expects a single row. It would join five thousand farms
+# by loops inside loops then: 15 s for a part that takes 0.04.
+PLAN = "SET LOCAL enable_nestloop = off"
 # What differs from the farm's row is written there and into the history, which holds the farm's row of every day it
 # changed. So a farm that is as it was costs no look at the history and no write.
 SCORE = f"""
@@ -76,7 +79,7 @@ WITH farm AS MATERIALIZED (
 ), updated AS (
     UPDATE farms_farm AS farm SET biosecurity_score = safety, readiness_score = readiness,
         score_version = %(version)s, updated_at = now()
-    FROM changed WHERE farm.id = changed.id
+    FROM changed WHERE farm.id = changed.id AND farm.id > %(after)s AND farm.id <= %(last)s
 ), history AS (
     INSERT INTO farms_farmscore AS kept
         (id, farm_id, day, formula_version, readiness, biosecurity, parts, created_at, updated_at)
@@ -100,6 +103,7 @@ def calculate(*, day: date, farm_id: uuid.UUID | None = None) -> dict[str, int]:
     farms = changed = 0
     for part in parts(farm_id):
         with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(PLAN)
             cursor.execute(
                 SCORE,
                 {
