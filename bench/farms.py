@@ -166,7 +166,7 @@ def _night(
         with _country(system, farms, report):
             works: dict[str, Work] = {"the task": ours, "one statement": in_one, "ORM loop": lambda: loop(sample)}
             found = _in_turns(works, rounds, reset, written)
-            again, before = [], _writes(written)
+            again = []
             _settle(reset, written)
             ours()
             before = _writes(written)

@@ -232,8 +232,7 @@ def applications_to_review(user: User, level: ReviewLevel, *, now: datetime) -> 
 
 def reviews_in_scope(user: User) -> QuerySet[ReviewItem]:
     """The reviews of applications and enrolments that this user may see."""
-    who = people.person(user)
-    around = policy.area(who) if policy.is_open(who, Action.SEE_APPLICATIONS) else None
+    around = _area_of(user, Action.SEE_APPLICATIONS)
     if around is None:
         return ReviewItem.objects.none()
     of_application = _inside(around, "application__region", "application__constituency")
@@ -274,12 +273,6 @@ def reviewers(level: ReviewLevel, place: Place) -> list[Recipient]:
     else:
         who = Q(role=Role.NATIONAL_ADMIN)
     return people.recipients(Q(pk__in=User.objects.filter(who).values("pk")))
-
-
-def told_of_review(item: ReviewItem) -> list[Recipient]:
-    """Who is told that a review is due: who claimed it and still decides there, else all who do (domain.md 5.4)."""
-    deciding = reviewers(ReviewLevel(item.level), place_of(item))
-    return [one for one in deciding if one.user_id == item.claimed_by_id] or deciding
 
 
 def place_of(item: ReviewItem) -> Place:

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet, Value
-from django.db.models.functions import Concat
+from django.db.models import Q, QuerySet
 from django.http import FileResponse, Http404, HttpRequest
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path
@@ -51,7 +50,6 @@ from farms.services.common import day_of
 
 KEEP, MANAGE = (Action.KEEP_FARM,), (Action.MANAGE_FARM,)
 SCORES_SHOWN = timedelta(days=365)
-BY_NUMBER = Concat("farm_number", Value("")).asc()  # which no index has: accounts.selectors.BY_USERNAME says why
 
 
 class Locations(Lines):
@@ -199,7 +197,7 @@ class FarmAdmin(Scoped):
     def get_ordering(self, request: HttpRequest) -> tuple[Any, ...]:
         """The index of numbers is walked through the whole nation only: numbers begin with the region."""
         is_whole = sees_all(request) and not is_search(request) and "constituency__region__id__exact" not in request.GET
-        return ("farm_number",) if is_whole else (BY_NUMBER,)
+        return ("farm_number",) if is_whole else (selectors.BY_NUMBER,)
 
     def get_search_results(
         self, _request: HttpRequest, queryset: QuerySet[Farm], search_term: str

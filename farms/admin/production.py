@@ -35,7 +35,7 @@ from farms.models import Alert, DailyProduction, Flock, MortalityRecord, Product
 from farms.rules import AlertStatus
 from farms.services import production
 
-BY_FARM = Concat("farm__farm_number", Value("")).asc()  # as farms.admin.farms.BY_NUMBER
+BY_FARM = Concat("farm__farm_number", Value("")).asc()  # as farms.selectors.BY_NUMBER
 
 
 class OfFarms(Scoped):

@@ -16,7 +16,7 @@ from core.errors import Conflict, DomainError, InvalidInput, NotAllowed, NotFoun
 from farms import selectors
 from farms.models import Batch, BatchEnrollment, EnrollmentEvent, Farm, FarmDocument, ReviewItem
 from farms.rules import BatchStatus, DocumentKind, EnrollmentStatus, ReviewLevel
-from farms.services import batches, enrollments, reviews
+from farms.services import batches, enrollments
 from farms.services.batches import Round
 from tests.delivery.outbox import meanwhile
 from tests.factories import BatchEnrollmentFactory, BatchFactory, UserFactory, a_farm
@@ -381,10 +381,6 @@ def test_the_list_of_enrolments_to_review_is_in_the_order_of_their_scores(local:
     submitted(farm=a_farm(place=Constituency.objects.get(code="EJS")))
     rows = list(selectors.enrollments_to_review(local, ReviewLevel.CONSTITUENCY))
     assert [row.enrollment for row in rows] == [strong, weak]
-    reviews.claim(actor=local, item_id=rows[0].pk, now=clock.now())
-    assert [one.user_id for one in selectors.told_of_review(again(rows[0]))] == [local.pk]
-    other = living_in("BNT", Role.CONSTITUENCY_ADMIN)
-    assert {one.user_id for one in selectors.told_of_review(again(rows[1]))} == {local.pk, other.pk}
 
 
 def test_reviewers_of_a_level_are_those_who_decide_there(local: User, regional: User, national: User) -> None:
