@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
 from django.db import connection
 from django.utils import timezone
 
@@ -15,6 +14,9 @@ from accounts.rules import Role
 from accounts.services import secrets
 from core.base.ids import new_id
 from tests.factories import UserFactory
+from tests.limits import one_minute, wide_limits
+
+__all__ = ["one_minute", "wide_limits"]  # fixtures
 
 Insert = Callable[..., Any]
 
@@ -39,13 +41,6 @@ def owner(db: None) -> User:
 @pytest.fixture
 def head(db: None) -> User:
     return UserFactory.create(role=Role.NATIONAL_ADMIN)
-
-
-@pytest.fixture(autouse=True)
-def wide_limits(settings: LazySettings) -> None:
-    """No test meets a limit by chance."""
-    settings.SIGN_IN_LIMITS = dict.fromkeys(settings.SIGN_IN_LIMITS, 1_000_000)
-    settings.API_LIMITS = dict.fromkeys(settings.API_LIMITS, 1_000_000)
 
 
 @pytest.fixture

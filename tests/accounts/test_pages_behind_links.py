@@ -184,7 +184,7 @@ def test_a_form_behind_a_link_comes_without_origin_and_cookies(reset: str) -> No
     assert strict.post(reset, TWICE, headers={"Origin": "null"}).status_code == 302
 
 
-def test_too_many_tries_of_a_link_wait(settings: Any, client: Client, reset: str) -> None:
+def test_too_many_tries_of_a_link_wait(settings: Any, client: Client, one_minute: None, reset: str) -> None:
     settings.API_LIMITS = {**settings.API_LIMITS, "account": 1}
     assert client.post(reset, {}).status_code == 200
     assert client.post(reset, TWICE).status_code == 429

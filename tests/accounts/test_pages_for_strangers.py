@@ -205,7 +205,7 @@ def test_too_many_tries_are_told_to_wait_and_do_nothing(
     assert asked_for() == []
 
 
-def test_a_number_counts_as_one_however_it_is_written(settings: LazySettings) -> None:
+def test_a_number_counts_as_one_however_it_is_written(settings: LazySettings, one_minute: None) -> None:
     settings.API_LIMITS = {**settings.API_LIMITS, "account": 2}
     number = UserFactory.build().phone
     written = (number, number.removeprefix("+"), f"0{number[4:]}")

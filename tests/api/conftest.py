@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,21 +13,13 @@ from django.test import Client
 from accounts.models import Constituency, User
 from accounts.rules import Role
 from accounts.services import secrets
-from core.api import throttles
 from tests.factories import UserFactory
+from tests.limits import one_minute, wide_limits
+
+__all__ = ["one_minute", "wide_limits"]  # fixtures
 
 API = "/api/v1"
 SignIn = Callable[..., Client]
-
-
-@pytest.fixture(autouse=True)
-def wide_limits(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.API_LIMITS = dict.fromkeys(settings.API_LIMITS, 1_000_000)
-    # tests that run side by side in another process count, and clear, in a cache of their own
-    number = 2 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
-    cache: dict[str, Any] = dict(settings.CACHES["default"])
-    settings.CACHES = {"default": cache | {"LOCATION": f"{cache['LOCATION'].rpartition('/')[0]}/{number}"}}
-    monkeypatch.setattr(throttles.counts, "away_until", 0.0)
 
 
 @pytest.fixture(autouse=True)

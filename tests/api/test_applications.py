@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from datetime import date
 from typing import Any
 
 import pytest
 from django.conf import LazySettings
-from django.core.cache import cache
 from django.test import Client
 
 from accounts.models import User
@@ -47,13 +45,6 @@ def found(client: Client, address: str = "applications", **wanted: str) -> list[
 
 
 # --- who applies ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def one_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = time.time() // 60 * 60 + 10
-    monkeypatch.setattr("core.api.throttles.time.time", lambda: now)
-    cache.clear()
 
 
 def test_a_stranger_applies_and_is_told_the_number_alone(client: Client) -> None:

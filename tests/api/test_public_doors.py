@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
 from django.conf import LazySettings
-from django.core.cache import cache
 from django.test import Client
 
 from accounts.models import OneTimeCode, StaffInvitation, User
@@ -177,13 +175,6 @@ def test_an_address_is_confirmed_by_the_link_that_went_to_it(stranger: Client, a
 
 
 # --- who comes too often --------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def one_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = time.time() // 60 * 60 + 10
-    monkeypatch.setattr("core.api.throttles.time.time", lambda: now)
-    cache.clear()
 
 
 def tries(client: Client, door: str, names: list[str], field: str = "identifier") -> list[int]:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import structlog
 from django.conf import LazySettings
-from django.core.cache import cache
 from django.test import Client
 
 from accounts.models import User
@@ -18,15 +17,7 @@ from core.api import throttles
 from tests.api.conftest import API, SignIn
 from tests.factories import UserFactory
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def one_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The minute does not end within a test, and begins with empty counters."""
-    now = time.time() // 60 * 60 + 10
-    monkeypatch.setattr("core.api.throttles.time.time", lambda: now)
-    cache.clear()
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("one_minute")]
 
 
 def statuses(client: Client, count: int, **headers: str) -> list[int]:

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.accounts.conftest import wide_limits  # noqa: F401 - the tests beside this one count in the same cache
+from tests.limits import wide_limits
 from tests.sandbox.process import Sandbox
+
+__all__ = ["wide_limits"]  # fixtures
 
 expect.set_options(timeout=20_000)  # a busy machine draws a page of many parts in more than the usual five seconds
 QUIET = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync")

@@ -13,6 +13,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 def fits(page: Page) -> bool:
     """Nothing sticks out to the side, which a phone would show as a page that slides."""
+    page.wait_for_load_state()  # with its style: without, anything sticks out
     return bool(page.evaluate("document.documentElement.scrollWidth === window.innerWidth"))
 
 
@@ -34,9 +35,11 @@ def test_the_inbox_shows_texts_and_mail_and_fits(page: Page, inbox: Sandbox) -> 
     inbox.mail(to="ama.mensah.of.a.long.name@poultry.example.com", subject="Welcome", html="<h1>Welcome!</h1>")
     page.goto(inbox.url)
     page.get_by_role("link", name="+233 24 412 3456").click()
+    page.wait_for_url("**to=*")
     expect(page.get_by_text("Your flock is due").last).to_be_visible()
     assert fits(page)
     page.get_by_role("link", name="Mailbox").click()
     page.get_by_text("ama.mensah").first.click()
+    page.wait_for_url("**mail=*")
     expect(page.get_by_role("heading", name="Welcome").first).to_be_visible()
     assert fits(page)

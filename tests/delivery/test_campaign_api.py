@@ -6,28 +6,22 @@ import uuid
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
 from django.test import Client
 
 from accounts.models import User
 from accounts.rules import Role
-from core.api import throttles
 from core.delivery import campaign_life, campaigns, dispatch
 from core.delivery.models import Campaign, CampaignRecipient, OutboundMessage
 from core.jobs.models import TaskRun
 from tests.delivery.campaign import TERMINAL, TEXT, acting, begun, carried_out, draft, farmers, figure, person
 from tests.delivery.outbox import phones
+from tests.limits import wide_limits
 from tests.sandbox.process import Sandbox
 
+__all__ = ["wide_limits"]  # fixtures
 pytestmark = pytest.mark.django_db
 API = "/api/v1/campaigns/"
 ADMINS = {Role.SUPER_ADMIN, Role.NATIONAL_ADMIN, Role.REGIONAL_ADMIN, Role.CONSTITUENCY_ADMIN}
-
-
-@pytest.fixture(autouse=True)
-def wide_limits(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.API_LIMITS = dict.fromkeys(settings.API_LIMITS, 1_000_000)
-    monkeypatch.setattr(throttles.counts, "away_until", 0.0)
 
 
 class Api:

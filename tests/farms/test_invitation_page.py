@@ -18,7 +18,6 @@ from core import clock
 from farms import links
 from farms.models import Farm, FarmApplication, FarmInvitation, FarmLocation
 from farms.services import applications
-from tests.accounts.conftest import wide_limits
 from tests.accounts.signing_in import sign_in, who
 from tests.accounts.test_pages_for_strangers import NEW, seen, told
 from tests.delivery.outbox import meanwhile
@@ -26,8 +25,9 @@ from tests.delivery.test_privacy import logged
 from tests.factories import UserFactory, a_farm
 from tests.farms.journey import apply, approved
 from tests.farms.test_invitations import linked
+from tests.limits import one_minute, wide_limits
 
-__all__ = ["logged", "wide_limits"]  # fixtures
+__all__ = ["logged", "one_minute", "wide_limits"]  # fixtures
 pytestmark = pytest.mark.django_db
 
 TWICE = {"password": NEW, "password_again": NEW}
@@ -245,9 +245,10 @@ def test_the_form_comes_without_origin_and_cookies(address: str) -> None:
 
 
 @pytest.mark.parametrize("scope", ["door", "account"])
-def test_too_many_tries_wait(settings: LazySettings, client: Client, address: str, scope: str) -> None:
+def test_too_many_tries_wait(
+    settings: LazySettings, client: Client, one_minute: None, address: str, scope: str
+) -> None:
     settings.API_LIMITS = {**settings.API_LIMITS, scope: 1}
-    client.defaults["REMOTE_ADDR"] = "10.9.8.7"
     assert client.post(address, {}).status_code == 200
     assert client.post(address, TWICE).status_code == 429
     assert not Farm.objects.exists()
