@@ -81,6 +81,10 @@ class Plain(forms.Form):
             for name, said in cause.message_dict.items():
                 self.add_error(name if name in self.fields else None, said)
         else:
+            field, _, words = str(refused).partition(": ")
+            if words and field in self.fields:
+                self.add_error(field, words)
+                return
             about = "code" if isinstance(refused, secrets.WrongCode) else "password" if cause else None
             self.add_error(about if about in self.fields else None, str(refused))
 

@@ -11,7 +11,8 @@ from django.utils.functional import SimpleLazyObject
 from django_structlog.middlewares import RequestMiddleware
 
 _TOKENS = re.compile(
-    r"^(/m/|/hooks/[^/]+/receipts/|/accounts/(?:password/new|email/verify|invitation)/|/farms/invitation/).+", re.DOTALL
+    r"^(/m/|/hooks/[^/]+/receipts/|/accounts/(?:password/new|email/verify|invitation)/|/farms/(?:invitation|changes)/).+",
+    re.DOTALL,
 )
 
 

@@ -89,10 +89,14 @@ TEMPLATES = (
     _application(
         "changes_requested",
         "Your application needs changes",
-        "your application {number} needs changes. What to change: {reason}. Please send it again by {deadline}.",
-        "application {number} needs changes by {deadline}: {reason}.",
+        "your application {number} needs changes. What to change: {reason}. Please change it on this page by"
+        " {deadline}:\n\n{link}\n\nThe link is for you alone: do not pass it on. Or go to your office, which enters the"
+        " changes for you.",
+        "change application {number} by {deadline}: {reason}. Here: {link}",
+        secret=True,
         reason=REASON,
         deadline=DEADLINE,
+        link="https://pms.example/farms/changes/AZqM0rJ8c0Wv3n1gqk2xUe5tPpQm7sYd1oLz0A/",
     ),
     _application(
         "resubmitted",

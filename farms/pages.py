@@ -13,7 +13,48 @@ from accounts.services.secrets import LinkNotGood
 from core import clock
 from core.errors import DomainError
 from farms import page_forms as forms
-from farms.services import invitations
+from farms import rules
+from farms.services import changes, invitations
+from farms.services.farms import LARGEST_DOCUMENT
+
+MOST_SENT = 2**20 + len(forms.DOCUMENTS) * LARGEST_DOCUMENT
+
+
+@partial(behind_a_link, over="farms/changes_over.html")
+def application_changes(request: HttpRequest, token: str) -> HttpResponse:
+    """Change an application as its reviewer asks, and add documents. It goes back to the review it came from.
+
+    It shows what the applicant has said, but neither the phone nor the whole Ghana Card.
+    """
+    now = clock.now()
+    event = changes.find(token)
+    application = event.application
+    shown = {
+        "name": application.full_name.split()[0],
+        "number": application.application_number,
+        "card": rules.mask_card(application.ghana_card_number),
+        "reason": event.reason,
+        "until": application.changes_deadline,
+    }
+    is_too_large = int(request.META.get("CONTENT_LENGTH") or 0) > MOST_SENT
+    is_sent = request.method == "POST" and not is_too_large
+    data, files = (request.POST, request.FILES) if is_sent else (None, None)
+    form = forms.ChangeApplication(data, files, instance=application)
+    if is_sent and accepts(request, form, token):
+        try:
+            changes.send(token=token, **form.said(), now=now)
+        except LinkNotGood:
+            raise
+        except DomainError as refused:
+            form.refuse(refused)
+        else:
+            return render(request, "farms/changes_sent.html", shown)
+    return render(
+        request,
+        "farms/changes.html",
+        {**shown, "form": form, "is_too_large": is_too_large},
+        status=413 if is_too_large else form.status,
+    )
 
 
 @partial(behind_a_link, over="farms/invitation_over.html")

@@ -27,6 +27,7 @@ LATITUDES = (Decimal("4.5"), Decimal("11.5"))
 LONGITUDES = (Decimal("-3.5"), Decimal("1.5"))
 YOUNGEST, OLDEST = 18, 65
 LONGEST_REASON = 200  # with LONGEST_NOTE it fits into one SMS of six parts, whatever the letters
+LONGEST_CHANGES = 140  # the same, beside a link
 LONGEST_NOTE = 90
 CENT = Decimal("0.01")
 

@@ -6,4 +6,7 @@ from django.urls import path
 
 from farms import links, pages
 
-urlpatterns = [path(links.INVITATION, pages.farm_invitation, name="farm_invitation")]
+urlpatterns = [
+    path(links.INVITATION, pages.farm_invitation, name="farm_invitation"),
+    path(links.CHANGES, pages.application_changes, name="application_changes"),
+]

@@ -20,6 +20,7 @@ from core import clock, phones
 from farms import rules, selectors
 from farms.admin.asking import (
     Act,
+    ChangesForm,
     Documents,
     Lines,
     OpenFirst,
@@ -115,7 +116,7 @@ class ApplicationAdmin(Scoped):
             _to_application(applications.request_changes),
             DECIDE,
             rules.Act.REQUEST_CHANGES,
-            ToldReasonForm,
+            ChangesForm,
         ),
         Act("reject", "Reject", _to_application(applications.reject), DECIDE, rules.Act.REJECT, ToldReasonForm),
         Act("invite_again", "Invite again", _to_application(applications.invite_again), DECIDE),

@@ -52,6 +52,15 @@ class ReasonForm(Plain):
     )
 
 
+class ChangesForm(Plain):
+    reason = forms.CharField(
+        label="What to change",
+        max_length=rules.LONGEST_CHANGES,
+        help_text="it is sent to the applicant and kept with your name",
+        widget=forms.Textarea({"rows": 3}),
+    )
+
+
 class ToldReasonForm(Plain):
     reason = forms.CharField(
         max_length=rules.LONGEST_REASON,

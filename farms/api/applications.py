@@ -161,11 +161,11 @@ class Approve(Endpoint):
 class RequestChanges(Endpoint):
     access = {"post": Access.CONCERNED}
 
-    @extend_schema(operation_id="applications_request_changes", request=forms.ReasonToTell, responses=forms.Application)
+    @extend_schema(operation_id="applications_request_changes", request=forms.WhatToChange, responses=forms.Application)
     @idempotent
     def post(self, request: Request, application_id: uuid.UUID) -> Response:
         """Ask the applicant for changes."""
-        return decided(request, application_id, applications.request_changes, **sent(forms.ReasonToTell, request))
+        return decided(request, application_id, applications.request_changes, **sent(forms.WhatToChange, request))
 
 
 class Reject(Endpoint):

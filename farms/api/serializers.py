@@ -199,6 +199,10 @@ class Why(Plain):
     reason = serializers.CharField(max_length=rules.LONGEST_REASON, help_text="it is kept with your name")
 
 
+class WhatToChange(Plain):
+    reason = serializers.CharField(max_length=rules.LONGEST_CHANGES, help_text="what to change; the applicant reads it")
+
+
 class ReasonToTell(Plain):
     reason = serializers.CharField(max_length=rules.LONGEST_REASON, help_text="the applicant or farmer reads it")
 

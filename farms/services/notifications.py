@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from datetime import datetime
+from datetime import datetime, time, timedelta
 
 from django.db import transaction
 
@@ -37,11 +37,13 @@ def tell_applicant(*, application_id: str, new_status: str, note: str, now: date
     if event is None:
         return {"status": "skipped", "reason": "status_not_reached"}
     key, values = _key(event, extra), {"name": application.full_name, "number": application.application_number}
+    not_after = None
     template = _named(status, came_from=event.from_status)
     if template == "approved":
         invitation = FarmInvitation.objects.select_for_update(no_key=True).filter(event=event).first()
         if invitation is not None and invitation.status == InvitationStatus.PENDING:
             values |= _link(invitation, now)
+            not_after = invitation.expires_at
         elif extra:
             template = "approved_before"  # the link has gone out; it is not made again
         else:
@@ -50,13 +52,17 @@ def tell_applicant(*, application_id: str, new_status: str, note: str, now: date
         values["farm"] = application.farm.farm_number
     else:
         values |= _about(template, status, event.reason, application)
+    if template == "changes_requested":
+        values["link"] = links.changes(event.pk)
+        until = application.changes_deadline
+        not_after = clock.at(until + timedelta(days=1), time()) if until else None
     told = queue_templated(
         f"farms.application_{template}",
         to=_applicant(application),
         values={**values, "note": extra},
         once=key,
         subject=("application", str(application.pk)),
-        not_after=invitation.expires_at if template == "approved" and invitation else None,
+        not_after=not_after,
     )
     return {"status": "suppressed" if told.no_contact else "queued", "event_id": str(event.pk)}
 

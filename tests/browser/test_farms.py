@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from django.conf import LazySettings
 from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from accounts.rules import Role
+from farms.models import FarmApplication
 from tests.accounts.test_pages_for_strangers import NEW
 from tests.browser.test_pages import fits
 from tests.factories import UserFactory
 from tests.factories.accounts import PASSWORD
 from tests.farms.journey import apply
+from tests.farms.test_changes_page import PNG, ask
 from tests.farms.test_invitations import linked
 
 pytestmark = [
@@ -40,6 +45,41 @@ def test_the_page_behind_an_invitation_fits_and_opens_the_account(page: Page, li
     page.goto(address)
     expect(page.get_by_role("heading", name="This link does not work any more")).to_be_visible()
     assert fits(page)
+
+
+def test_an_applicant_changes_what_a_review_asks_for(
+    page: Page, live_server: LiveServer, tmp_path: Path, settings: LazySettings
+) -> None:
+    settings.MEDIA_ROOT = str(tmp_path)
+    officer = UserFactory.create(role=Role.CONSTITUENCY_ADMIN)
+    application = apply(constituency=officer.constituency, email="ama@example.com")
+    address = f"{live_server.url}{ask(officer, application, 'the photo of your Ghana Card cannot be read')}"
+    page.goto(address)
+    expect(page.get_by_text("the photo of your Ghana Card cannot be read")).to_be_visible()
+    expect(page.get_by_label("Date of birth")).to_have_value("1998-03-14")
+    assert fits(page)
+    page.get_by_label("Poultry houses").fill("3")
+    page.get_by_label("I have a poultry farm already").check()
+    card = page.get_by_label("Ghana Card, if you have a new one")
+    card.set_input_files({"name": "card.gif", "mimeType": "image/gif", "buffer": b"GIF89a"})
+    page.get_by_role("button", name="Send my changes").click()
+    expect(page.get_by_role("alert")).to_have_text("A document is a JPEG, a PNG or a PDF file.")
+    expect(page.get_by_label("Poultry houses")).to_have_value("3")
+    assert fits(page)
+    card.set_input_files({"name": "card.png", "mimeType": "image/png", "buffer": PNG})
+    page.get_by_role("button", name="Send my changes").click()
+    expect(page.get_by_role("heading", name="We have your changes")).to_be_visible()
+    assert fits(page)
+    page.goto(address)
+    expect(page.get_by_role("heading", name="This link does not work any more")).to_be_visible()
+    assert fits(page)
+    changed = FarmApplication.objects.get()
+    assert (changed.status, changed.number_of_poultry_houses, changed.has_existing_farm) == (
+        "constituency_review",
+        3,
+        True,
+    )
+    assert changed.documents.get().kind == "ghana_card"
 
 
 def test_an_officer_decides_on_an_application(page: Page, live_server: LiveServer) -> None:

@@ -449,11 +449,13 @@ def test_an_application_goes_its_way_through_the_pages(local: User, regional: Us
     assert asked("notify_application_status_change")[-1] == [str(application.pk), "approved"]
 
 
-@pytest.mark.parametrize(("act", "after"), [("request_changes", "changes_requested"), ("reject", "rejected")])
-def test_a_reason_is_asked_for(local: User, act: str, after: str) -> None:
+@pytest.mark.parametrize(
+    ("act", "most", "after"), [("request_changes", 140, "changes_requested"), ("reject", 200, "rejected")]
+)
+def test_a_reason_is_asked_for(local: User, act: str, most: int, after: str) -> None:
     application = apply()
     assert "required" in seen(do(local, application, act))
-    assert "at most 200 characters" in seen(do(local, application, act, reason="x" * 201))
+    assert f"at most {most} characters" in seen(do(local, application, act, reason="x" * (most + 1)))
     assert application.status == "constituency_review"
     do(local, application, act, reason="the photo cannot be read")
     assert application.status == after

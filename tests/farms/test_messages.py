@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from datetime import timedelta
+from datetime import time, timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from accounts.models import User
 from core import clock, sms_text
 from core.delivery import templates
 from core.delivery.models import Notification, OutboundMessage
+from core.delivery.sealing import content_of
 from core.delivery.wording import fill
 from core.errors import InvalidInput, NotFound
 from farms import messages, rules
@@ -56,15 +57,17 @@ def test_an_applicant_is_told_of_each_step_in_its_words(local: User, regional: U
     tell(application, "regional-review")
     applications.reject(actor=regional, application_id=application.pk, reason="No land", now=now)
     tell(application, "rejected", "Call us on 030 000 0000")
-    assert [text for text in sms(application) if text and "changes by" not in text] == [
+    assert [text for text in sms(application) if text] == [
         f"YEA Poultry: we have received your application {number}. We will text you at each step.",
         f"YEA Poultry: your application {number} is now in the regional review.",
         f"YEA Poultry: we have received your changes. Application {number} is in the regional review again.",
         f"YEA Poultry: application {number} was not accepted. Reason: No land. Call us on 030 000 0000",
     ]
-    [asked] = [text for text in sms(application) if text and "changes by" in text]
-    assert asked.startswith(f"YEA Poultry: application {number} needs changes by ")
-    assert asked.endswith(f"{until:%a %-d %b %Y}: The photo is dark.")
+    sealed = OutboundMessage.objects.get(template="farms.application_changes_requested", channel="sms")
+    asked = content_of(sealed).text
+    assert asked.startswith(f"YEA Poultry: change application {number} by {until:%a %-d %b %Y}: The photo is dark.")
+    assert ". Here: http" in asked
+    assert sealed.not_after == clock.at(until + timedelta(days=1), time())
     mails = OutboundMessage.objects.filter(channel="email", recipient="ama@example.com")
     assert mails.count() == 5
     assert not Notification.objects.exists(), "there is no account yet"
@@ -175,7 +178,7 @@ def test_every_text_is_registered_and_one_part_with_usual_words() -> None:
 @pytest.mark.parametrize("template", messages.TEMPLATES, ids=lambda template: template.key)
 def test_the_longest_reason_and_text_fit_into_six_parts_in_any_letters(template: Any) -> None:
     longest = {
-        "reason": "ɛ" * rules.LONGEST_REASON,
+        "reason": "ɛ" * (rules.LONGEST_CHANGES if "changes" in template.key else rules.LONGEST_REASON),
         "note": " " + "ɔ" * rules.LONGEST_NOTE,
         "code": "x" * 20,
         "number": "PROG-2026-1234567",
