@@ -110,7 +110,7 @@ DATABASES = {
 
 # --- Redis and Celery (the documented names) -----------------------------------------------------------------------
 REDIS_ENABLED = env.flag("REDIS_ENABLED", True)
-REDIS_URL = env.url("REDIS_URL", "redis://localhost:6379/1", ("redis", "rediss"))
+REDIS_URL = env.url("REDIS_URL", "redis://localhost:6379/1", env.BROKER_SCHEMES)
 CELERY_BROKER_URL = env.url("CELERY_BROKER_URL", "redis://localhost:6379/0", env.BROKER_SCHEMES)
 CELERY_RESULT_BACKEND = env.url("CELERY_RESULT_BACKEND", "redis://localhost:6379/0", env.BROKER_SCHEMES)
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
@@ -120,8 +120,10 @@ CACHES = {
     "default": (
         {
             "BACKEND": "django.core.cache.backends.redis.RedisCache",
-            "LOCATION": REDIS_URL,
+            # a list: Django takes what is parted by ; for replicas
+            "LOCATION": [REDIS_URL] if REDIS_URL.startswith("sentinel://") else REDIS_URL,
             "OPTIONS": {  # who asks the cache would rather go without than wait
+                **({"pool_class": "core.base.sentinels.Pool"} if REDIS_URL.startswith("sentinel://") else {}),
                 "socket_connect_timeout": 0.5,
                 "socket_timeout": 0.5,
                 "retry": Retry(NoBackoff(), 0),
@@ -154,10 +156,8 @@ CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # a worker waits for Redis however 
 CELERY_BROKER_CHANNEL_ERROR_RETRY = True  # READONLY and OOM answers do not end the worker
 # With sentinel:// addresses: the name of the primary that the sentinels watch.
 REDIS_SENTINEL_MASTER = env.text("REDIS_SENTINEL_MASTER", "mymaster")
-_SENTINELS = {
-    "master_name": REDIS_SENTINEL_MASTER,
-    "sentinel_kwargs": {"socket_timeout": 0.3, "socket_connect_timeout": 0.3, "retry": Retry(NoBackoff(), 0)},
-}
+SENTINEL_OPTIONS = {"socket_timeout": 0.3, "socket_connect_timeout": 0.3, "retry": Retry(NoBackoff(), 0)}
+_SENTINELS = {"master_name": REDIS_SENTINEL_MASTER, "sentinel_kwargs": SENTINEL_OPTIONS}
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     **(_SENTINELS if CELERY_BROKER_URL.startswith("sentinel://") else {}),
     "visibility_timeout": 60,

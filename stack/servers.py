@@ -145,7 +145,7 @@ class Postgres(Server):
         if not self.durable:
             options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-        return [*_as_somebody(), str(self._binaries() / "postgres"), "-D", str(self.folder), *settings]
+        return [*as_somebody(), str(self._binaries() / "postgres"), "-D", str(self.folder), *settings]
 
     def ready(self) -> bool:
         try:
@@ -271,7 +271,7 @@ def redis_binary(name: str) -> Path:
     )
 
 
-def _as_somebody() -> list[str]:
+def as_somebody() -> list[str]:
     """PostgreSQL refuses root and users without a name: for them it sees itself as another, in a user namespace.
 
     Files stay ours, nothing is opened to others, and no user is made.
@@ -295,7 +295,7 @@ def _as_somebody() -> list[str]:
 def _run(command: list[str], words: str = "") -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "LC_ALL": "C"}
     return subprocess.run(
-        [*_as_somebody(), *command],
+        [*as_somebody(), *command],
         input=words,
         env=environment,
         capture_output=True,

@@ -6,7 +6,8 @@
 
 Both servers start on free ports with an empty folder (about 2 s) and are gone afterwards, whatever happens, so any
 number of runs may go on at once. `.env` and the product's variables of the calling shell are ignored. Tests marked
-`browser` or `root` are left out with one line where there is no Chromium or no root; with CI=true that is an error.
+`browser`, `pgbouncer` or `root` are left out with one line where there is no Chromium, PgBouncer or root; with CI=true
+that is an error.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ def left_out() -> dict[str, str]:
     missing = {}
     if not any(shutil.which(name) for name in BROWSERS):
         missing["browser"] = "no Chromium (chromium, chromium-browser or google-chrome) on PATH"
+    if not shutil.which("pgbouncer"):
+        missing["pgbouncer"] = "no pgbouncer on PATH"
     if os.geteuid() != 0:
         missing["root"] = "not run as root"
     return missing

@@ -57,14 +57,12 @@ def environment(server: Redis) -> dict[str, str]:
     return {"CELERY_BROKER_URL": url, "CELERY_RESULT_BACKEND": url, "REDIS_URL": server.url(1)}
 
 
-def ask(server: Redis, phones: list[str], *, pause: float = 0) -> list[float]:
+def ask(phones: list[str], variables: dict[str, str], *, pause: float = 0) -> list[float]:
     """Ask for one SMS to each phone from a process that has never reached Redis. Seconds that each ask took."""
     done = subprocess.run(
         [sys.executable, "-c", ASKING, json.dumps(phones), str(pause)],
         cwd=ROOT,
-        env=os.environ
-        | {"DATABASE_URL": database_url(), "DJANGO_SETTINGS_MODULE": "core.settings"}
-        | environment(server),
+        env=os.environ | {"DATABASE_URL": database_url(), "DJANGO_SETTINGS_MODULE": "core.settings"} | variables,
         capture_output=True,
         text=True,
         timeout=90,
@@ -108,7 +106,7 @@ def test_what_was_asked_while_redis_was_dead_arrives_once_when_it_is_back(
     assert private_redis.process
     private_redis.process.kill()
     private_redis.stop()
-    waits = ask(private_redis, PHONES)
+    waits = ask(PHONES, environment(private_redis))
     assert max(waits) < 1, "no ask waits for Redis"
     assert TaskRun.objects.filter(state="pending").count() == MANY
     assert sandbox.total() == 0
@@ -123,7 +121,7 @@ def test_what_was_asked_while_redis_was_dead_arrives_once_when_it_is_back(
 def test_what_redis_forgot_before_a_worker_heard_it_arrives_once(
     tmp_path: Path, sandbox: Sandbox, private_redis: Redis
 ) -> None:
-    waits = ask(private_redis, PHONES)
+    waits = ask(PHONES, environment(private_redis))
     with redis.Redis.from_url(private_redis.url(0)) as client:
         assert client.llen("default") == MANY
         client.flushall()
@@ -140,7 +138,7 @@ def test_what_redis_forgot_under_the_hands_of_a_busy_worker_arrives_once(
     sandbox: Sandbox, private_redis: Redis, busy_house: Process
 ) -> None:
     sandbox.faults(delay_ms=50)
-    waits = ask(private_redis, PHONES)
+    waits = ask(PHONES, environment(private_redis))
     with redis.Redis.from_url(private_redis.url(0)) as client:
         waiting = client.llen("default")
         client.flushall()
@@ -156,7 +154,7 @@ def test_a_frozen_redis_holds_up_no_ask_for_a_second_and_later_ones_not_at_all(
     assert private_redis.process
     os.kill(private_redis.process.pid, signal.SIGSTOP)
     try:
-        waits = ask(private_redis, PHONES[:20])
+        waits = ask(PHONES[:20], environment(private_redis))
     finally:
         os.kill(private_redis.process.pid, signal.SIGCONT)
     later = sorted(waits[1:])
@@ -192,6 +190,6 @@ def test_redis_killed_again_and_again_under_load_loses_and_doubles_nothing(
 
 def ask_in_thread(server: Redis) -> list[float]:
     try:
-        return ask(server, PHONES, pause=0.05)
+        return ask(PHONES, environment(server), pause=0.05)
     finally:
         connection.close()
