@@ -89,7 +89,9 @@ class Account(DefaultAccountAdapter):
 
     def set_password(self, user: AbstractBaseUser, password: str) -> None:
         assert isinstance(user, User)  # noqa: S101 - as above
-        sign_in.change_password(user=user, password=password, origin=visits.visit(context.request).origin)
+        sign_in.change_password(
+            user=user, password=password, origin=visits.visit(context.request).origin, now=clock.now()
+        )
 
 
 class SecondFactor(DefaultMFAAdapter):

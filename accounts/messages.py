@@ -189,8 +189,8 @@ PASSWORD_CHANGED = Template(
     Purpose.SECURITY,
     {"name": "Ama", "when": "Mon 23 Nov, 06:00 (Accra)", "site": "https://pms.example"},
     title="Your password was changed",
-    text="Dear {name},\n\nthe password of your account was changed on {when}, and all devices were signed out. If it"
-    " was you, there is nothing to do. If it was not you, ask for a new password at once and tell an"
+    text="Dear {name},\n\nthe password of your account was changed on {when}, and all other devices were signed out."
+    " If it was you, there is nothing to do. If it was not you, ask for a new password at once and tell an"
     " administrator:\n\n{site}",
     sms="YEA Poultry: your password was changed on {when}. If it was not you, ask for a new one at once: {site}",
 )

@@ -402,15 +402,20 @@ def _set_password(user: User, password: str, now: datetime, origin: Origin) -> N
     AccountToken.objects.filter(OPEN, user=user, purpose__in=SETS_PASSWORD).update(superseded_at=now)
     OneTimeCode.objects.filter(OPEN, user=user, purpose=CodePurpose.PASSWORD_RESET).update(superseded_at=now)
     if is_change:
-        event = security_event(SecurityKind.PASSWORD_CHANGED, user, user, origin)
-        queue_templated(
-            messages.PASSWORD_CHANGED.key,
-            to=addressee(user.pk),
-            values={"name": user.called, "when": clock.words(now), "site": settings.BASE_URL},
-            once=f"password-changed:{event.pk}",
-            subject=("user", str(user.pk)),
-            serious=True,
-        )
+        tell_of_change(user, origin, now)
+
+
+def tell_of_change(user: User, origin: Origin, now: datetime) -> None:
+    """Write down that a password was changed, and tell its owner, in the caller's transaction."""
+    event = security_event(SecurityKind.PASSWORD_CHANGED, user, user, origin)
+    queue_templated(
+        messages.PASSWORD_CHANGED.key,
+        to=addressee(user.pk),
+        values={"name": user.called, "when": clock.words(now), "site": settings.BASE_URL},
+        once=f"password-changed:{event.pk}",
+        subject=("user", str(user.pk)),
+        serious=True,
+    )
 
 
 # --- locks ---------------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from accounts import rules, selectors
 from accounts.models import LoginRecord, SecurityEvent, TrustedDevice, User
 from accounts.policy import Action
 from accounts.rules import Refusal, SecurityKind
-from accounts.services import acting
+from accounts.services import acting, secrets
 from accounts.services.trail import Origin, security_event, write_down
 from core import clock
 from core.base import figures
@@ -169,8 +169,8 @@ def _record(
 
 
 @transaction.atomic
-def change_password(*, user: User, password: str, origin: Origin) -> SecurityEvent:
-    """Give somebody who is signed in a new password, which ends all sessions but those the caller renews.
+def change_password(*, user: User, password: str, origin: Origin, now: datetime) -> None:
+    """Give somebody who is signed in a new password, which ends all sessions but those the caller renews. Tells them.
 
     `user` is changed too. Not safe to repeat: each call ends the sessions.
     """
@@ -179,7 +179,7 @@ def change_password(*, user: User, password: str, origin: Origin) -> SecurityEve
     row.token_version += 1
     row.save(update_fields=["password", "token_version", "updated_at"])
     user.password, user.token_version = row.password, row.token_version
-    return security_event(SecurityKind.PASSWORD_CHANGED, row, row, origin)
+    secrets.tell_of_change(row, origin, now)
 
 
 # --- second factors ------------------------------------------------------------------------------------------------

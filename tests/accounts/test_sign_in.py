@@ -22,6 +22,7 @@ from core.api import throttles
 from core.base.models import Setting
 from core.jobs.models import TaskRun
 from tests.accounts import signing_in
+from tests.accounts.letters import letters
 from tests.accounts.signing_in import WRONG, who
 from tests.factories import UserFactory
 from tests.factories.accounts import PASSWORD
@@ -360,6 +361,7 @@ def test_a_new_password_ends_the_other_sessions_and_keeps_this_one(client: Clien
     assert ama.check_password("a-much-better-one")
     event = ama.security_events.get()
     assert (event.kind, event.actor, event.ip) == ("password_changed", ama, "127.0.0.1")
+    assert {letter.channel for letter in letters("password_changed")} == {"email", "sms"}
 
 
 def test_guessing_the_password_of_an_open_session_counts_and_locks(client: Client, ama: User) -> None:
