@@ -7,6 +7,7 @@ import binascii
 import uuid
 
 from django.conf import settings
+from django.urls import reverse
 from django.utils.crypto import constant_time_compare, salted_hmac
 
 MOUNT = "farms/"  # as in core/urls.py; core/middleware.py hides the tokens in logs
@@ -25,6 +26,11 @@ def changes(event_id: uuid.UUID) -> str:
     """The page on which an applicant changes the application, as this event of it asks: always the same for it."""
     signed = event_id.bytes + _signature(event_id.bytes, settings.SECRET_KEY)
     return _address(CHANGES, base64.urlsafe_b64encode(signed).decode().rstrip("="))
+
+
+def reviews() -> str:
+    """The list of reviews of whoever is signed in."""
+    return settings.BASE_URL.rstrip("/") + reverse("admin:farms_reviewitem_changelist")
 
 
 def event_of(token: str) -> uuid.UUID | None:

@@ -66,10 +66,11 @@ TEMPLATES = (
             "name": NAME,
             "day": "Mon 15 Jun 2026",
             "lines": "Due within 2 days: 1 (APP-2026-00001)\nOverdue: 2 (APP-2026-00002, PROG-2026-00001)",
+            "link": "https://pms.example/admin/farms/reviewitem/",
         },
         title="Reviews that wait for you, {day}",
-        text="Dear {name},\n\n{lines}\n\nWhat to do: open the list of reviews and decide, or ask for changes.\n\nYEA"
-        " Poultry",
+        text="Dear {name},\n\n{lines}\n\nWhat to do: open the list of reviews and decide, or ask for changes:\n\n{link}"
+        "\n\nYEA Poultry",
         why="You get this e-mail because reviews of the YEA poultry programme are among your duties.",
     ),
     _application(

@@ -25,7 +25,7 @@ from core.delivery.services import Telling, addressee_of, queue_templated_all
 from core.jobs import progress
 from core.jobs.items import Items
 from core.jobs.services import enqueue
-from farms import messages, rules, selectors
+from farms import links, messages, rules, selectors
 from farms.models import BatchEnrollment, FarmApplication, ReviewItem
 from farms.rules import ApplicationStatus, ReviewLevel, ReviewStatus
 from farms.services.common import day_of
@@ -280,6 +280,7 @@ def _send(digests: Digests, today: date, soon: int, stale: int) -> None:
             "name": officer.called,
             "day": f"{today:%a %-d %b %Y}",
             "lines": messages.waiting(found, soon=soon, stale=stale),
+            "link": links.reviews(),
         }
         tellings.append(Telling(addressee_of(officer), values, _key(officer.pk, today), ("day", today.isoformat())))
     queue_templated_all(messages.REVIEW_DIGEST, tellings)

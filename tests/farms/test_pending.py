@@ -164,6 +164,7 @@ def test_the_figures_may_be_changed(local: User, regional: User) -> None:
     assert digest(regional).count("Not moved for more than 2 days: 1") == 1
     assert on(date(2026, 6, 16)) == nothing() | {"sla_soon": 1, "officers": 1}
     assert "Due within 1 day: 1" in digest(local)
+    assert "/admin/farms/reviewitem/\n" in digest(local)
 
 
 def test_a_stopped_clock_is_not_told(local: User, regional: User) -> None:
