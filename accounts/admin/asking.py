@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.template.response import TemplateResponse
+from django.urls import reverse
 
 from accounts import policy, selectors
-from accounts.models import User
+from accounts.models import Constituency, Region, User
+from accounts.page_forms import Plain
 from accounts.policy import Action
+from accounts.rules import Role
+from core import clock
 from core.errors import DomainError
 
 if TYPE_CHECKING:
@@ -78,6 +84,47 @@ class ReadOnly(OwnLookups):
 
     def has_delete_permission(self, _request: HttpRequest, _obj: object = None) -> bool:
         return False
+
+
+class ManagedForm(Plain):
+    """A role that `role` manages, and where."""
+
+    role = forms.ChoiceField()
+    region = forms.ModelChoiceField(Region.objects.all(), required=False, help_text="for regional roles")
+    constituency = forms.ModelChoiceField(
+        Constituency.objects.select_related("region"),
+        required=False,
+        help_text="for constituency and field roles; its region follows",
+    )
+
+    def __init__(self, role: Role, data: Any = None) -> None:
+        super().__init__(data)
+        managed = [(one.value, one.label) for one in Role if one in policy.MANAGES.get(role, ())]
+        self.fields["role"].choices = managed  # type: ignore[attr-defined]
+
+
+def add_page(
+    model_admin: AnyAdmin,
+    request: HttpRequest,
+    title: str,
+    form: type[ManagedForm],
+    make: Callable[..., object],
+    done: str,
+) -> HttpResponse:
+    """A page that makes a row through its service."""
+    if not model_admin.has_add_permission(request):
+        raise PermissionDenied
+    user = me(request)
+    filled = form(Role(user.role), request.POST or None)
+    if request.method == "POST" and filled.is_valid():
+        try:
+            make(actor=user, now=clock.now(), **filled.cleaned_data)
+        except DomainError as refused:
+            filled.refuse(refused)
+        else:
+            messages.success(request, done)
+            return redirect(reverse(f"admin:{model_admin.opts.app_label}_{model_admin.opts.model_name}_changelist"))
+    return page(model_admin, request, title, filled)
 
 
 def page(model_admin: AnyAdmin, request: HttpRequest, title: str, form: forms.Form, **more: object) -> HttpResponse:

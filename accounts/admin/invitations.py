@@ -5,37 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
+from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
-from django.urls import reverse
 
-from accounts import policy, selectors
-from accounts.admin.asking import ReadOnly, for_each, may_somewhere, me, page
-from accounts.models import Constituency, Region, StaffInvitation
+from accounts import selectors
+from accounts.admin.asking import ManagedForm, ReadOnly, add_page, for_each, may_somewhere, me
+from accounts.models import StaffInvitation
 from accounts.policy import Action
-from accounts.rules import InvitationStatus, Role
+from accounts.rules import InvitationStatus
 from accounts.services import invitations
 from core import clock
-from core.errors import DomainError
 
 
-class InvitationForm(forms.Form):
+class InvitationForm(ManagedForm):
     email = forms.EmailField(label="E-mail")
-    role = forms.ChoiceField()
-    region = forms.ModelChoiceField(Region.objects.all(), required=False, help_text="for regional roles")
-    constituency = forms.ModelChoiceField(
-        Constituency.objects.select_related("region"),
-        required=False,
-        help_text="for constituency and field roles; its region follows",
-    )
-
-    def __init__(self, role: Role, data: Any = None) -> None:
-        super().__init__(data)
-        managed = [(one.value, one.label) for one in Role if one in policy.MANAGES.get(role, ())]
-        self.fields["role"].choices = managed  # type: ignore[attr-defined]
+    field_order = ("email",)
 
 
 class StatusFilter(admin.SimpleListFilter):
@@ -73,19 +58,8 @@ class InvitationAdmin(ReadOnly):
     def add_view(
         self, request: HttpRequest, _form_url: str = "", _extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        if not self.has_add_permission(request):
-            raise PermissionDenied
-        user = me(request)
-        form = InvitationForm(Role(user.role), request.POST or None)
-        if request.method == "POST" and form.is_valid():
-            try:
-                invitations.invite(actor=user, now=clock.now(), **form.cleaned_data)
-            except DomainError as refused:
-                form.add_error(None, str(refused))
-            else:
-                messages.success(request, "The invitation is on its way. Its link is good for seven days.")
-                return redirect(reverse("admin:accounts_staffinvitation_changelist"))
-        return page(self, request, "Invite somebody", form)
+        done = "The invitation is on its way. Its link is good for seven days."
+        return add_page(self, request, "Invite somebody", InvitationForm, invitations.invite, done)
 
     @admin.display(description="status")
     def standing(self, invitation: StaffInvitation) -> str:

@@ -9,16 +9,17 @@ from allauth.account.decorators import secure_admin_login
 from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
-from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
+from django.contrib.auth.forms import UserChangeForm
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.views.generic import RedirectView
 
 from accounts import selectors, visits
-from accounts.admin.asking import OwnLookups, for_each, may_somewhere, me, page
+from accounts.admin.asking import ManagedForm, OwnLookups, add_page, for_each, may_somewhere, me, page
 from accounts.models import Constituency, District, Region, User
+from accounts.page_forms import Phone
 from accounts.policy import Action
-from accounts.rules import Role
+from accounts.rules import ContactMethod, Language
 from accounts.services import people
 from core import clock, phones
 
@@ -27,11 +28,10 @@ if TYPE_CHECKING:  # the stubs are generic, Django's classes are not
     DistrictBase = admin.ModelAdmin[District]
     ConstituencyBase = admin.ModelAdmin[Constituency]
     PersonBase = UserAdmin[User]
-    CreationForm = AdminUserCreationForm[User]
     ChangeForm = UserChangeForm[User]
 else:
     RegionBase = DistrictBase = ConstituencyBase = admin.ModelAdmin
-    PersonBase, CreationForm, ChangeForm = UserAdmin, AdminUserCreationForm, UserChangeForm
+    PersonBase, ChangeForm = UserAdmin, UserChangeForm
 
 # The admin site has no door of its own: whoever signs in passes the lock and the second factor.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
@@ -41,6 +41,11 @@ admin.site.password_change = RedirectView.as_view(  # type: ignore[method-assign
 )
 
 PLACE = ("role", "region", "district", "constituency")
+STATE = (
+    *("is_superuser", "is_demo", "activated_at", "email_verified", "phone_verified"),
+    *("is_suspended", "suspended_at", "suspended_until", "suspended_by", "suspension_reason"),
+    *("failed_login_attempts", "locked_until", "token_version", "last_login", "created_at", "updated_at"),
+)
 MOST = 100  # people of one action; the list shows no more on a page
 FIELDS = ("username", "phone", "email", "first_name", "last_name", "preferred_contact_method", "language")
 
@@ -74,17 +79,15 @@ class ConstituencyAdmin(ConstituencyBase):
         return ("region",) if obj else ()
 
 
-class NewPersonForm(CreationForm):
-    class Meta:
-        model = User
-        fields = (*FIELDS, *PLACE)
-
-    def clean_role(self) -> str:
-        """A SUPER_ADMIN is made by `manage.py createsuperuser` alone (domain.md 2.2)."""
-        role = str(self.cleaned_data["role"])
-        if role == Role.SUPER_ADMIN:
-            raise forms.ValidationError("A super admin is made by the command createsuperuser only.")
-        return role
+class NewPersonForm(ManagedForm):
+    first_name = forms.CharField(max_length=150)
+    last_name = forms.CharField(max_length=150)
+    phone = Phone("a Ghanaian mobile number, such as 024 412 3456")
+    email = forms.EmailField(label="E-mail", required=False, help_text="all but farmers have one")
+    username = forms.CharField(max_length=150, required=False, help_text="made of the name when left empty")
+    preferred_contact_method = forms.ChoiceField(choices=ContactMethod.choices)
+    language = forms.ChoiceField(choices=Language.choices)
+    field_order = ("first_name", "last_name", "phone", "email", "role", "region", "constituency")
 
 
 class PersonForm(ChangeForm):
@@ -99,7 +102,6 @@ class ReasonForm(forms.Form):
 
 @admin.register(User)
 class PersonAdmin(OwnLookups, PersonBase):
-    add_form = NewPersonForm
     form = PersonForm
     list_display = ("username", "get_full_name", "masked_phone", "role", "region", "constituency", "is_active")
     list_filter = ("role", "is_active", "is_suspended", "region")
@@ -108,41 +110,28 @@ class PersonAdmin(OwnLookups, PersonBase):
     search_help_text = "the beginning of a username, a name or a phone number, or a whole e-mail address"
     show_full_result_count = False
     actions = ("suspend", "lift_suspension", "unlock", "sign_out")
-    autocomplete_fields = ("region", "district", "constituency")
     filter_horizontal = ()
-    readonly_fields = (
-        "is_superuser",
-        "is_demo",
-        "activated_at",
-        "email_verified",
-        "phone_verified",
-        "is_suspended",
-        "suspended_at",
-        "suspended_until",
-        "suspended_by",
-        "suspension_reason",
-        "failed_login_attempts",
-        "locked_until",
-        "token_version",
-        "last_login",
-        "created_at",
-        "updated_at",
-    )
+    readonly_fields = (*PLACE, *STATE)
     fieldsets = (
         (None, {"fields": (*FIELDS, "password", "is_active")}),
         ("Role and place", {"fields": PLACE}),
-        ("State", {"fields": readonly_fields}),
+        ("State", {"fields": STATE}),
     )
-    add_fieldsets = ((None, {"fields": (*FIELDS, *PLACE, "usable_password", "password1", "password2")}),)
-
-    def get_readonly_fields(self, _request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
-        return (*self.readonly_fields, *(PLACE if obj else ()))
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return may_somewhere(request, Action.SUSPEND)
 
     def has_view_permission(self, request: HttpRequest, _obj: User | None = None) -> bool:
         return may_somewhere(request, Action.SUSPEND)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request) and may_somewhere(request, Action.CREATE_PERSON)
+
+    def add_view(
+        self, request: HttpRequest, _form_url: str = "", _extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        done = "The person is added, and gets a link to choose a password."
+        return add_page(self, request, "Add a person", NewPersonForm, people.create_person, done)
 
     def has_delete_permission(self, _request: HttpRequest, _obj: User | None = None) -> bool:
         return False  # people are suspended, never deleted (domain.md 1.2)
@@ -162,8 +151,6 @@ class PersonAdmin(OwnLookups, PersonBase):
         return ("id",) if only_searched else (selectors.BY_USERNAME,)
 
     def save_model(self, request: HttpRequest, obj: User, form: forms.ModelForm[User], change: bool) -> None:
-        if not change:
-            obj.activated_at = clock.now()
         if "email" in form.changed_data:
             obj.email_verified = False
         if "phone" in form.changed_data:

@@ -7,20 +7,20 @@ from django.urls import reverse
 
 from accounts.models import Constituency, District, Region, User
 from accounts.rules import Role
+from core.base.models import AuditLog
+from tests.accounts.letters import asked_for
 from tests.factories import UserFactory
 
 pytestmark = pytest.mark.django_db
 
 NEW = {
-    "username": "kofi",
+    "first_name": "Kofi",
+    "last_name": "Boateng",
     "phone": "024 412-3456",
     "email": "Kofi@Example.com",
     "role": "FARMER",
     "preferred_contact_method": "SMS",
     "language": "en",
-    "usable_password": "true",
-    "password1": "a-long-pass-phrase",
-    "password2": "a-long-pass-phrase",
 }
 
 
@@ -68,14 +68,14 @@ def test_the_list_of_people_shows_numbers_masked(client, owner):
     assert f"+233*****{owner.phone[-4:]}" in page
 
 
-def test_a_person_is_added_with_the_number_and_address_in_their_stored_form(client, owner):
+def test_a_person_is_added_as_invited_and_gets_a_link_to_choose_a_password(client, owner):
     answer = client.post(address("user_add"), NEW)
-    assert answer.status_code == 302, answer.context["errors"]
-    kofi = User.objects.get(username="kofi")
+    assert answer.status_code == 302, answer.context["form"].errors
+    kofi = User.objects.get(first_name="Kofi")
     assert (kofi.phone, kofi.email) == ("+233244123456", "kofi@example.com")
-    assert kofi.is_active
-    assert kofi.activated_at
-    assert kofi.check_password("a-long-pass-phrase")
+    assert (kofi.is_active, kofi.activated_at, kofi.has_usable_password()) == (False, None, False)
+    assert asked_for() == [("send_welcome_notification", [str(kofi.pk)])]
+    assert AuditLog.objects.get(action="user.create").actor == owner
 
 
 @pytest.mark.parametrize(
@@ -85,15 +85,17 @@ def test_a_person_is_added_with_the_number_and_address_in_their_stored_form(clie
         ({"phone": "+233 24 412 3456 x 1"}, "contains letters or signs"),
         ({"email": "", "role": "AUDITOR"}, "E-mail is required for every role but FARMER."),
         ({"role": "REGIONAL_ADMIN"}, "Regional and constituency roles need a region."),
-        ({"role": "SUPER_ADMIN"}, "createsuperuser"),
-        ({"password1": "x", "password2": "x"}, "too short"),
+        ({"role": "SUPER_ADMIN"}, "not one of the available choices"),
+        ({"first_name": ""}, "required"),
+        ({"region": "x"}, "not a valid UUID"),
     ],
 )
 def test_what_cannot_be_stored_comes_back_with_its_reason(client, owner, change, said):
     answer = client.post(address("user_add"), NEW | change)
     assert answer.status_code == 200
     assert said in answer.content.decode()
-    assert not User.objects.filter(username="kofi").exists()
+    assert User.objects.get() == owner
+    assert asked_for() == []
 
 
 def test_changing_a_person_checks_the_fields_that_are_only_shown_too(client, owner):

@@ -235,7 +235,13 @@ def test_headquarters_read_people_and_change_none_past_the_services(client_of_he
     ama = UserFactory.create()
     assert client_of_head.get(address("user_change", ama.pk)).status_code == 200
     assert client_of_head.post(address("user_change", ama.pk), {"username": "x"}).status_code == 403
-    assert client_of_head.get(address("user_add")).status_code == 403
+    made = {"first_name": "Esi", "last_name": "Owusu", "phone": "0244123456", "email": "esi@example.com"}
+    made |= {"role": "NATIONAL_STAFF", "preferred_contact_method": "EMAIL", "language": "en"}
+    for role in ("NATIONAL_ADMIN", "FARMER"):
+        said = client_of_head.post(address("user_add"), made | {"role": role}).content.decode()
+        assert "not one of the available choices" in said
+    assert client_of_head.post(address("user_add"), made).status_code == 302
+    assert User.objects.get(email="esi@example.com").role == "NATIONAL_STAFF"
 
 
 def test_people_are_found_by_what_the_search_says(client_of_head: Client) -> None:
