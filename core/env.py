@@ -53,9 +53,10 @@ def words(name: str, default: str = "") -> list[str]:
 def url(name: str, default: str, schemes: Collection[str]) -> str:
     value = text(name, default)
     try:
-        parts = urlsplit(value)
-        usable = parts.scheme in schemes and (bool(parts.hostname) or ";" in value)
-        _ = ";" in value or parts.port
+        is_many = value.startswith("sentinel:")
+        parts = [urlsplit(one) for one in (value.split(";") if is_many else [value])]
+        usable = all(part.scheme in schemes and part.hostname and (part.port or True) for part in parts)
+        usable = usable and (not is_many or all(part.path.strip("/").isdecimal() or not part.path for part in parts))
     except ValueError:
         usable = False
     if not usable:

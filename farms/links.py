@@ -24,8 +24,7 @@ def invitation(token: str) -> str:
 
 def changes(event_id: uuid.UUID) -> str:
     """The page on which an applicant changes the application, as this event of it asks: always the same for it."""
-    signed = event_id.bytes + _signature(event_id.bytes, settings.SECRET_KEY)
-    return _address(CHANGES, base64.urlsafe_b64encode(signed).decode().rstrip("="))
+    return _address(CHANGES, _written(event_id.bytes + _signature(event_id.bytes, settings.SECRET_KEY)))
 
 
 def reviews() -> str:
@@ -39,10 +38,16 @@ def event_of(token: str) -> uuid.UUID | None:
         made = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         return None
+    if _written(made) != token:  # another spelling of the same bytes would be counted apart
+        return None
     data, signature = made[:16], made[16:]
     keys = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
     is_ours = any(constant_time_compare(signature, _signature(data, key)) for key in keys)
     return uuid.UUID(bytes=data) if is_ours else None
+
+
+def _written(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
 def _signature(data: bytes, key: str | bytes) -> bytes:

@@ -91,8 +91,8 @@ TEMPLATES = (
         "changes_requested",
         "Your application needs changes",
         "your application {number} needs changes. What to change: {reason}. Please change it on this page by"
-        " {deadline}:\n\n{link}\n\nThe link is for you alone: do not pass it on. Or go to your office, which enters the"
-        " changes for you.",
+        " {deadline}:\n\n{link}\n\nThe link is for you alone: do not pass it on. If you cannot open it, go to your"
+        " office.",
         "change application {number} by {deadline}: {reason}. Here: {link}",
         secret=True,
         reason=REASON,

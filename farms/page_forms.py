@@ -12,7 +12,9 @@ from accounts.page_forms import Plain, WithPassword
 from farms import rules
 from farms.models import FarmApplication
 from farms.rules import DocumentKind
+from farms.services import applications
 from farms.services.applications import Details
+from farms.services.farms import LARGEST_DOCUMENT
 from farms.services.invitations import Where
 from farms.services.production import LARGEST_COUNT
 
@@ -97,6 +99,12 @@ class Document(forms.FileField):
             widget=forms.FileInput({"accept": "image/jpeg,image/png,application/pdf"}),
         )
 
+    def clean(self, data: Any, initial: Any = None) -> Any:
+        file = super().clean(data, initial)
+        if file and file.size > LARGEST_DOCUMENT:
+            raise forms.ValidationError(f"A document has at most {LARGEST_DOCUMENT // 1024 // 1024} MB.")
+        return file
+
 
 class ChangeApplication(Plain, ApplicationForm):
     """What an applicant has said, to be changed, and files to be added."""
@@ -138,6 +146,17 @@ class ChangeApplication(Plain, ApplicationForm):
         widgets: ClassVar[dict[str, forms.Widget]] = {
             "date_of_birth": forms.DateInput({"type": "date"}, format="%Y-%m-%d"),
         }
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        place = self.fields["constituency"]
+        if applications.stays(self.instance):
+            place.disabled, place.help_text = True, "It was reviewed there and stays."
+
+    def ask_for_files_again(self) -> None:
+        """Browsers forget the files of a form that comes back."""
+        for kind in set(self.files) & set(DOCUMENTS) - set(self.errors):
+            self.add_error(kind, "Choose this file again.")
 
     def said(self) -> dict[str, Any]:
         """The details and documents for farms.services.changes.send; phone and Ghana Card as they were."""

@@ -15,6 +15,7 @@ from core.errors import DomainError
 from farms import page_forms as forms
 from farms import rules
 from farms.services import changes, invitations
+from farms.services.common import day_of
 from farms.services.farms import LARGEST_DOCUMENT
 
 MOST_SENT = 2**20 + len(forms.DOCUMENTS) * LARGEST_DOCUMENT
@@ -35,6 +36,7 @@ def application_changes(request: HttpRequest, token: str) -> HttpResponse:
         "card": rules.mask_card(application.ghana_card_number),
         "reason": event.reason,
         "until": application.changes_deadline,
+        "is_late": bool(application.changes_deadline and application.changes_deadline < day_of(now)),
     }
     is_too_large = int(request.META.get("CONTENT_LENGTH") or 0) > MOST_SENT
     is_sent = request.method == "POST" and not is_too_large
@@ -49,6 +51,7 @@ def application_changes(request: HttpRequest, token: str) -> HttpResponse:
             form.refuse(refused)
         else:
             return render(request, "farms/changes_sent.html", shown)
+    form.ask_for_files_again()
     return render(
         request,
         "farms/changes.html",

@@ -381,6 +381,11 @@ def final_level(kind: ApplicationType) -> ReviewLevel:
     return ReviewLevel.NATIONAL if kind == ApplicationType.GOVERNMENT_PROGRAM else ReviewLevel.REGIONAL
 
 
+def first_level(kind: ApplicationType) -> ReviewLevel:
+    """The level whose review is the first, as final_level."""
+    return ReviewLevel.CONSTITUENCY if kind == ApplicationType.GOVERNMENT_PROGRAM else ReviewLevel.REGIONAL
+
+
 def screened(kind: ApplicationType, *, phone_verified: bool, spam: int) -> ApplicationStatus:
     """Where an application goes from `submitted`, in the same transaction (domain.md 4.2.3)."""
     if kind == ApplicationType.GOVERNMENT_PROGRAM:

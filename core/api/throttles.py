@@ -37,9 +37,10 @@ class _Cache:
         try:
             if cache.add(key, 1, 2 * MINUTE):
                 return 1
-            return cache.incr(key)
-        except ValueError:  # it ran out between the two
-            return 1
+            try:
+                return cache.incr(key)
+            except ValueError:  # it ran out between the two
+                return 1
         except (RedisError, OSError) as error:
             self.away_until = time.monotonic() + REST
             logger.warning("throttle_cache_away", error=type(error).__name__, hint="requests are not limited meanwhile")

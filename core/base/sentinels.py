@@ -14,10 +14,13 @@ class Pool(SentinelConnectionPool):
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> Self:
-        """Of sentinel://:password@host:26379/1;sentinel://…: the password and the database are those of the primary."""
+        """Of sentinel://:password@host:26379/1;sentinel://…: who signs in and the database are the primary's."""
         parts = [urlsplit(one) for one in url.split(";")]
         sentinels = [(part.hostname, part.port or 26379) for part in parts]
         manager = Sentinel(sentinels, sentinel_kwargs=settings.SENTINEL_OPTIONS)  # type: ignore[no-untyped-call]
-        database = int(parts[0].path.strip("/") or 0)
-        password = unquote(parts[0].password) if parts[0].password else None
-        return cls(settings.REDIS_SENTINEL_MASTER, manager, db=database, password=password, **options)
+        primary = {
+            "db": int(parts[0].path.strip("/") or 0),
+            "username": unquote(parts[0].username or "") or None,
+            "password": unquote(parts[0].password or "") or None,
+        }
+        return cls(settings.REDIS_SENTINEL_MASTER, manager, **primary, **options)

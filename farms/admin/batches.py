@@ -24,7 +24,7 @@ from core import clock
 from core.errors import DomainError
 from farms import rules, selectors
 from farms.admin.applications import DECIDE, ReviewLines, decides, standing
-from farms.admin.asking import Act, ChangesForm, OpenFirst, Scoped, Steps, ToldReasonForm, farm_found, named
+from farms.admin.asking import Act, OpenFirst, Scoped, Steps, ToldReasonForm, farm_found, named
 from farms.models import Batch, BatchEnrollment, EnrollmentEvent
 from farms.rules import BatchStatus, EnrollmentStatus
 from farms.services import batches, enrollments
@@ -198,7 +198,7 @@ class EnrollmentAdmin(Scoped):
             _to_enrollment(enrollments.request_changes),
             DECIDE,
             rules.Act.REQUEST_CHANGES,
-            ChangesForm,
+            ToldReasonForm,
         ),
         Act("reject", "Reject", _to_enrollment(enrollments.reject), DECIDE, rules.Act.REJECT, ToldReasonForm),
         Act(

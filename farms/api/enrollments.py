@@ -150,11 +150,11 @@ class Approve(Endpoint):
 class RequestChanges(Endpoint):
     access = {"post": Access.CONCERNED}
 
-    @extend_schema(operation_id="enrollments_request_changes", request=forms.WhatToChange, responses=forms.Enrollment)
+    @extend_schema(operation_id="enrollments_request_changes", request=forms.ReasonToTell, responses=forms.Enrollment)
     @idempotent
     def post(self, request: Request, enrollment_id: uuid.UUID) -> Response:
         """Ask the farmer for changes."""
-        return moved(request, enrollment_id, enrollments.request_changes, **sent(forms.WhatToChange, request))
+        return moved(request, enrollment_id, enrollments.request_changes, **sent(forms.ReasonToTell, request))
 
 
 class Reject(Endpoint):

@@ -14,6 +14,7 @@ from accounts.policy import Action
 from accounts.rules import Language
 from core import clock
 from core.base import cleaning, figures
+from core.base.services import record
 from core.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from core.jobs.services import enqueue
 from farms import rules
@@ -140,7 +141,8 @@ def request_changes(*, actor: User, application_id: uuid.UUID, reason: str, now:
 def resubmit(
     *, application_id: uuid.UUID, details: Details, now: datetime, actor: User | None = None
 ) -> FarmApplication:
-    """Take the changed application back to the review it came from. Phone and Ghana Card stay as they are.
+    """Take the changed application back to the review it came from. Phone and Ghana Card stay as they are, and the
+    constituency where a level before has decided. What was changed stands in the audit log.
 
     The caller has made sure that it is the applicant; `actor` is an officer who enters it. Raises NotFound,
     NotAllowed, InvalidInput, Conflict.
@@ -150,14 +152,16 @@ def resubmit(
         _may_enter(actor, _seen(actor, application))  # where it is now; where it goes is asked below
     came_from = application.changes_from_status
     who = (application.primary_phone, application.ghana_card_number)
-    old_email = application.email
+    before, is_settled, home = _said(application), stays(application), application.constituency_id
     _fill(application, details)
     if actor is not None:
         _may_enter(actor, application)
     cleaning.normalise(application)
     if (application.primary_phone, application.ghana_card_number) != who:
         raise InvalidInput("Phone and Ghana Card of an application do not change. Apply anew with others.")
-    application.email_verified = application.email_verified and application.email == old_email
+    if is_settled and application.constituency_id != home:
+        raise InvalidInput("constituency: It was reviewed there and stays. Apply anew for a farm elsewhere.")
+    application.email_verified = application.email_verified and application.email == before["email"]
     _check_age(application)
     level = rules.level_of(came_from)
     application.changes_from_status, application.changes_deadline = "", None
@@ -171,8 +175,24 @@ def resubmit(
     )
     assert level  # noqa: S101 - the database keeps where it came from
     reviews.open_at(application, level, now=now)
+    after = _said(application)
+    changed = [name for name in after if after[name] != before[name]]
+    record(
+        action="application.resubmit",
+        subject=("application", str(application.pk)),
+        actor_id=actor.pk if actor else None,
+        actor_name="" if actor else "the applicant",
+        before={name: before[name] for name in changed},
+        after={name: after[name] for name in changed},
+    )
     _tell(application)
     return application
+
+
+def stays(application: FarmApplication) -> bool:
+    """Whether a changed application keeps its constituency: a level before the one that asked has decided there."""
+    level = rules.level_of(application.changes_from_status)
+    return level is not None and level != rules.first_level(ApplicationType(application.application_type))
 
 
 @transaction.atomic
@@ -278,6 +298,12 @@ def _tell(application: FarmApplication) -> None:
 
 
 # --- checks --------------------------------------------------------------------------------------------------------
+
+
+def _said(application: FarmApplication) -> dict[str, str]:
+    """What an applicant has said, in words."""
+    values = {field.name: getattr(application, field.name) for field in fields(Details)}
+    return {name: "" if value is None else str(value) for name, value in values.items()}
 
 
 def _fill(application: FarmApplication, details: Details) -> None:

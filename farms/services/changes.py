@@ -31,20 +31,23 @@ def find(token: str) -> ApplicationEvent:
 def send(*, token: str, details: Details, documents: Mapping[DocumentKind, bytes], now: datetime) -> FarmApplication:
     """Take what the applicant has changed, and files, back to the review it came from. A link works once.
 
-    A late answer is taken too, until the office decides. Raises LinkNotGood, Conflict when somebody decides meanwhile,
-    and InvalidInput, which names the field or the kind of document.
+    A late answer is taken too, until the office decides. Raises LinkNotGood, also when somebody decides meanwhile, and
+    InvalidInput, which names the field or the kind of document.
     """
     application_id = find(token).application_id
     FarmApplication.objects.select_for_update(no_key=True).get(pk=application_id)
     find(token)  # of two who send it, one does
     for kind, content in documents.items():
         try:
-            farms.add_application_document(application_id=application_id, kind=kind, content=content)
+            farms.form_of(content)
         except InvalidInput as refused:
             raise InvalidInput(f"{kind}: {refused}") from refused
-    return applications.resubmit(application_id=application_id, details=details, now=now)
+    application = applications.resubmit(application_id=application_id, details=details, now=now)
+    for kind, content in documents.items():  # last: a file stays on the disk when the transaction does not
+        farms.add_application_document(application_id=application_id, kind=kind, content=content)
+    return application
 
 
 def _is_open(event: ApplicationEvent) -> bool:
     newest = event.application.events.order_by("-at").first()
-    return newest == event and event.to_status == ApplicationStatus.CHANGES_REQUESTED
+    return newest == event and event.application.status == ApplicationStatus.CHANGES_REQUESTED

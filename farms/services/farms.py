@@ -317,13 +317,18 @@ def add_application_document(
     return _stored(FarmDocument(application=application, kind=kind), content)
 
 
-def _stored(document: FarmDocument, content: bytes) -> FarmDocument:
+def form_of(content: bytes) -> str:
+    """The suffix of a document, by how it begins. Raises InvalidInput for one that is not taken."""
     if len(content) > LARGEST_DOCUMENT:
         raise InvalidInput(f"A document has at most {LARGEST_DOCUMENT // 1024 // 1024} MB.")
-    name = next((name for start, name in FORMS.items() if content.startswith(start)), None)
-    if name is None:
-        raise InvalidInput("A document is a JPEG, a PNG or a PDF file.")
-    document.file.save(name, ContentFile(content), save=False)
+    for start, suffix in FORMS.items():
+        if content.startswith(start):
+            return suffix
+    raise InvalidInput("A document is a JPEG, a PNG or a PDF file.")
+
+
+def _stored(document: FarmDocument, content: bytes) -> FarmDocument:
+    document.file.save(form_of(content), ContentFile(content), save=False)
     cleaning.check(document)
     document.save(force_insert=True)
     return document

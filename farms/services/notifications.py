@@ -16,6 +16,7 @@ from farms.messages import STAGES
 from farms.models import ApplicationEvent, BatchEnrollment, EnrollmentEvent, FarmApplication, FarmInvitation
 from farms.rules import ApplicationStatus, EnrollmentStatus, InvitationStatus
 from farms.services import invitations
+from farms.services.common import day_of
 
 Result = dict[str, str]
 SILENT = (EnrollmentStatus.DRAFT, EnrollmentStatus.ELIGIBILITY_CHECK)
@@ -39,6 +40,8 @@ def tell_applicant(*, application_id: str, new_status: str, note: str, now: date
     key, values = _key(event, extra), {"name": application.full_name, "number": application.application_number}
     not_after = None
     template = _named(status, came_from=event.from_status)
+    if status == ApplicationStatus.CHANGES_REQUESTED and application.status != status:
+        return {"status": "skipped", "reason": "answered_already"}
     if template == "approved":
         invitation = FarmInvitation.objects.select_for_update(no_key=True).filter(event=event).first()
         if invitation is not None and invitation.status == InvitationStatus.PENDING:
@@ -54,8 +57,8 @@ def tell_applicant(*, application_id: str, new_status: str, note: str, now: date
         values |= _about(template, status, event.reason, application)
     if template == "changes_requested":
         values["link"] = links.changes(event.pk)
-        until = application.changes_deadline
-        not_after = clock.at(until + timedelta(days=1), time()) if until else None
+        until = application.changes_deadline or day_of(now)  # a late answer is taken too
+        not_after = clock.at(max(until, day_of(now)) + timedelta(days=1), time())
     told = queue_templated(
         f"farms.application_{template}",
         to=_applicant(application),

@@ -7,6 +7,7 @@ import io
 import re
 import uuid
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,24 +19,27 @@ from django.urls import resolve
 from accounts.models import Constituency, User
 from accounts.rules import Role
 from core import clock
+from core.base.models import AuditLog
 from core.delivery.models import OutboundMessage
 from core.delivery.sealing import content_of
+from core.errors import InvalidInput
 from farms import links
 from farms.models import ApplicationEvent, FarmApplication, FarmDocument
 from farms.page_forms import ChangeApplication
-from farms.services import applications
+from farms.services import applications, changes
 from farms.tasks import notify_application_status_change as notify
 from tests.accounts.test_pages_for_strangers import seen
 from tests.delivery.outbox import meanwhile
 from tests.delivery.test_privacy import logged
 from tests.factories import UserFactory
-from tests.farms.journey import apply, asked, steps
+from tests.farms.journey import apply, asked, details, steps
 from tests.limits import one_minute, wide_limits
 
 __all__ = ["logged", "one_minute", "wide_limits"]  # fixtures
 pytestmark = pytest.mark.django_db
 
 OVER = "This link does not work any more"
+ASKED = "farms.application_changes_requested"
 PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 50
 
 
@@ -47,7 +51,7 @@ def ask(actor: User, application: FarmApplication, reason: str = "the farm's nam
 
 def address_in_sms(application: FarmApplication) -> str:
     notify(str(application.pk), "changes_requested")
-    message = OutboundMessage.objects.filter(template="farms.application_changes_requested").latest("created_at")
+    message = OutboundMessage.objects.filter(template=ASKED).latest("created_at")
     found = re.search(r"/farms/changes/[\w-]+/", content_of(message).text)
     assert found
     return found[0]
@@ -98,6 +102,14 @@ def test_what_is_changed_goes_back_to_the_review_with_its_files(
     assert (changed.planned_monthly_eggs, changed.has_existing_farm) == (None, True)
     kept = ("full_name", "date_of_birth", "primary_phone", "ghana_card_number", "email", "tin", "constituency_id")
     assert [getattr(changed, name) for name in kept] == [getattr(application, name) for name in kept]
+    trail = AuditLog.objects.get(action="application.resubmit")
+    assert (trail.actor, trail.actor_name) == (None, "the applicant")
+    assert trail.before == {
+        "farm_name": application.farm_name,
+        "planned_monthly_eggs": "900",
+        "has_existing_farm": "False",
+    }
+    assert trail.after == {"farm_name": "Darko Poultry", "planned_monthly_eggs": "", "has_existing_farm": "True"}
     document = FarmDocument.objects.get()
     assert (document.kind, document.application_id, document.file.read()) == ("ghana_card", application.pk, PNG)
     assert steps(application)[-2:] == ["changes_requested", "constituency_review"]
@@ -113,6 +125,31 @@ def test_one_moves_to_another_constituency_with_its_district_and_region(
     client.post(address, typed(client, address, constituency=str(tamale.pk)))
     moved = again(application)
     assert (moved.constituency, moved.region_id, moved.district_id) == (tamale, tamale.region_id, tamale.district_id)
+
+
+def test_who_was_reviewed_at_home_stays_there(
+    client: Client, local: User, regional: User, application: FarmApplication
+) -> None:
+    """What one office has looked at is not carried past another's."""
+    applications.forward(actor=local, application_id=application.pk, now=clock.now())
+    address = ask(regional, application)
+    page = client.get(address)
+    assert "It was reviewed there and stays." in seen(page)
+    elsewhere = Constituency.objects.exclude(pk=application.constituency_id).first()
+    assert elsewhere
+    client.post(address, typed(client, address, constituency=str(elsewhere.pk)))
+    assert (again(application).status, again(application).constituency) == (
+        "regional_review",
+        application.constituency,
+    )
+    second = ask(regional, application)
+    moved = details(
+        primary_phone=application.primary_phone,
+        ghana_card_number=application.ghana_card_number,
+        constituency=elsewhere,
+    )
+    with pytest.raises(InvalidInput, match="constituency: It was reviewed there"):
+        changes.send(token=second.split("/")[-2], details=moved, documents={}, now=clock.now())
 
 
 def test_looking_uses_nothing_up(client: Client, address: str, application: FarmApplication) -> None:
@@ -162,6 +199,17 @@ def test_what_is_wrong_is_said_at_its_field_and_changes_nothing(
     assert client.post(address, typed(client, address)).status_code == 200
 
 
+def test_a_file_of_a_refused_form_is_asked_for_again_and_not_kept(
+    client: Client, address: str, application: FarmApplication, files: Path
+) -> None:
+    sent = typed(client, address)
+    for wrong in ({"tin": "12"}, {"date_of_birth": "2020-01-01"}, {"photo_site": SimpleUploadedFile("x.gif", b"GIF")}):
+        answer = client.post(address, sent | {"ghana_card": SimpleUploadedFile("card.png", PNG)} | wrong)
+        assert answer.context["form"].errors["ghana_card"] == ["Choose this file again."]
+        assert again(application).status == "changes_requested"
+    assert not [path for path in files.rglob("*") if path.is_file()]
+
+
 def test_files_that_are_too_large_together_are_not_read(client: Client, address: str) -> None:
     answer = client.post(
         address, b"0" * 2**20, content_type="multipart/form-data; boundary=x", CONTENT_LENGTH=str(45 * 2**20)
@@ -174,6 +222,11 @@ def test_who_comes_late_is_taken_until_the_office_decides(
     client: Client, address: str, application: FarmApplication, local: User
 ) -> None:
     FarmApplication.objects.update(changes_deadline=clock.now().date() - timedelta(days=3))
+    assert "You can still send it until the office decides" in seen(client.get(address))
+    notify(str(application.pk), "changes_requested", "We wait for you.")
+    newest = OutboundMessage.objects.filter(template=ASKED).latest("created_at")
+    assert newest.not_after
+    assert newest.not_after > clock.now()
     assert "We have your changes" in seen(client.post(address, typed(client, address)))
 
 
@@ -213,9 +266,17 @@ def test_a_second_request_has_a_link_of_its_own(
     assert "the photo" in seen(client.get(second))
 
 
+def test_nothing_is_told_of_a_request_that_is_answered(
+    client: Client, address: str, application: FarmApplication
+) -> None:
+    client.post(address, typed(client, address))
+    told = notify(str(application.pk), "changes_requested", "Come to the office.")
+    assert told == {"status": "skipped", "reason": "answered_already"}
+
+
 def test_a_message_that_is_written_again_has_the_same_link(address: str, application: FarmApplication) -> None:
     notify(str(application.pk), "changes_requested", "Come to the office.")
-    assert OutboundMessage.objects.filter(template="farms.application_changes_requested").count() == 4
+    assert OutboundMessage.objects.filter(template=ASKED).count() == 4
     assert address_in_sms(application) == address
 
 
@@ -227,6 +288,9 @@ def test_links_of_other_events_and_links_that_were_never_made_do_nothing(
     assert other
     over(client, links.changes(other.pk).removeprefix("http://localhost:8000"))
     raw = base64.urlsafe_b64decode(token + "==")
+    respelled = token[:-1] + chr(ord(token[-1]) + 1)  # the last letter has bits to spare
+    assert base64.urlsafe_b64decode(respelled + "==") == raw
+    over(client, f"/farms/changes/{respelled}/")
     forged = [raw[:-1] + bytes([raw[-1] ^ 1]), raw[:16], raw[:20], uuid.uuid4().bytes + raw[16:], b""]
     for made in [*(base64.urlsafe_b64encode(one).decode().rstrip("=") for one in forged), "x", "%00", "\u20b5" * 9]:
         if made:
@@ -250,7 +314,7 @@ def test_the_token_leaves_the_page_by_no_way(client: Client, address: str, logge
     assert strict.post(address, typed(client, address), headers={"Origin": "null"}).status_code == 200
     assert "POST /farms/changes/***" in logged.getvalue()
     assert token not in logged.getvalue()
-    stored = OutboundMessage.objects.filter(template="farms.application_changes_requested").values()
+    stored = OutboundMessage.objects.filter(template=ASKED).values()
     assert token not in str(list(stored))
 
 
@@ -272,9 +336,8 @@ def test_too_many_tries_wait(
 
 @pytest.mark.django_db(transaction=True)
 def test_of_two_who_send_the_form_at_once_one_is_taken() -> None:
-    constituency = Constituency.objects.get(code="BNT")
-    local = UserFactory.create(role=Role.CONSTITUENCY_ADMIN, constituency=constituency)
-    application = apply(constituency=constituency)
+    local = UserFactory.create(role=Role.CONSTITUENCY_ADMIN)
+    application = apply(constituency=local.constituency)
     address = ask(local, application)
     sent = typed(Client(), address)
     answers: list[int] = []

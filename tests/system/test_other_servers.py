@@ -50,6 +50,12 @@ def a_worker(log: Path, **environment: str) -> Iterator[Process]:
         process.stop()
 
 
+def cached(call: str, house: dict[str, str]) -> str:
+    """What the shared cache answers in a process of its own."""
+    start = "import django; django.setup(); from django.core.cache import cache;"
+    return python(f"{start} print(cache.{call})", **house).stdout.strip()
+
+
 def listens(port: int) -> bool:
     with suppress(OSError), socket.create_connection((LOOPBACK, port), timeout=1):
         return True
@@ -86,6 +92,7 @@ def test_all_goes_once_through_a_pooler_of_transactions(
         ask(PHONES, house)
         wait_until(arrived(sandbox, len(PHONES)), ARRIVAL_SECONDS, "the texts")
         assert_each_got_one(sandbox, PHONES)
+        assert ("statement_not_prepared" in process.output()) <= (prepared == "True")
         assert "Traceback" not in process.output()
 
 
@@ -130,23 +137,17 @@ def test_when_the_primary_dies_the_house_follows_the_sentinels(
         "REDIS_URL": address.replace("/0", "/1"),
         "REDIS_SENTINEL_MASTER": "farms",
     }
-
-    def cache(call: str) -> str:
-        """What it answers in a process of its own."""
-        start = "import django; django.setup(); from django.core.cache import cache;"
-        return python(f"{start} print(cache.{call})", **house).stdout.strip()
-
     with a_worker(tmp_path / "worker.log", **house) as process:
         ask(PHONES[:20], house)
         wait_until(arrived(sandbox, 20), ARRIVAL_SECONDS, "the texts before")
-        cache("set('counted', 7)")
+        cached("set('counted', 7)", house)
         assert primary.process
         primary.process.kill()
         waits = ask(PHONES[20:], house, pause=0.05)
         assert max(waits) < 2, "no ask waits for the sentinels"
         wait_until(arrived(sandbox, len(PHONES)), 2 * ARRIVAL_SECONDS, "the texts after")
         assert_each_got_one(sandbox, PHONES)
-        assert cache("get('counted')") == "7"
+        assert cached("get('counted')", house) == "7"
         assert process.popen.poll() is None
 
 
@@ -215,9 +216,14 @@ def test_redis_behind_tls_is_believed_by_its_certificate(tmp_path: Path, sandbox
             return {"CELERY_BROKER_URL": url, "CELERY_RESULT_BACKEND": url, "REDIS_URL": url.replace("/0?", "/1?")}
 
         trusting = house(f"ssl_cert_reqs=required&ssl_ca_certs={cert}")
+        assert cached("set('counted', 7)", trusting) == "None"
+        assert cached("get('counted')", trusting) == "7"
+        suspicious = house("ssl_cert_reqs=required")
+        with pytest.raises(redis.ConnectionError, match="certificate verify failed"):
+            redis.Redis.from_url(suspicious["CELERY_BROKER_URL"]).ping()
         with a_worker(tmp_path / "worker.log", **trusting):
             ask(PHONES[:20], trusting)
             wait_until(arrived(sandbox, 20), ARRIVAL_SECONDS, "the texts")
             assert_each_got_one(sandbox, PHONES[:20])
-            ask(PHONES[20:40], house("ssl_cert_reqs=required"))  # does not believe it, and rings nobody
+            ask(PHONES[20:40], suspicious)  # rings nobody
             wait_until(arrived(sandbox, 40), ARRIVAL_SECONDS, "the worker finds what nobody rang for")
