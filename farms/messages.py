@@ -1,4 +1,7 @@
-"""The words of what farms tells applicants, farmers and officers. `{note}` is empty or begins with a blank."""
+"""The words of what farms tells applicants, farmers and officers.
+
+`{note}` is empty or begins with a blank; `{brief}` is as much of it as an SMS has room for.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ NOTE = " Congratulations! Your farm has been approved."
 REASON = "the photo of your Ghana Card cannot be read"
 APPLIED = "You get this e-mail because you applied to join the YEA poultry programme."
 ENROLLED = "You get this e-mail because your farm applied to a batch of the YEA poultry programme."
+BOTH = {"batch": "Layers 2026", "code": BATCH, "note": NOTE, "brief": NOTE}
 STAGES = {
     ReviewLevel.CONSTITUENCY: "the constituency review",
     ReviewLevel.REGIONAL: "the regional review",
@@ -24,10 +28,10 @@ def _application(name: str, title: str, text: str, sms: str, *, secret: bool = F
     return Template(
         key=f"farms.application_{name}",
         purpose=Purpose.SERVICE,
-        examples={"name": NAME, "number": APPLICATION, "note": NOTE, **examples},
+        examples={"name": NAME, "number": APPLICATION, "note": NOTE, "brief": NOTE, **examples},
         title=title,
         text=f"Dear {{name}},\n\n{text}{{note}}\n\nYEA Poultry",
-        sms=f"YEA Poultry: {sms}{{note}}",
+        sms=f"YEA Poultry: {sms}{{brief}}",
         secret=secret,
         why=APPLIED,
     )
@@ -37,10 +41,10 @@ def _enrollment(name: str, title: str, text: str, sms: str, **examples: str) -> 
     return Template(
         key=f"farms.enrollment_{name}",
         purpose=Purpose.SERVICE,
-        examples={"name": NAME, "number": ENROLLMENT, "batch": "Layers 2026", "code": BATCH, "note": NOTE, **examples},
+        examples={"name": NAME, "number": ENROLLMENT, **BOTH, **examples},
         title=title,
         text=f"Dear {{name}},\n\n{text}{{note}}\n\nYEA Poultry",
-        sms=f"YEA Poultry: {sms}{{note}}",
+        sms=f"YEA Poultry: {sms}{{brief}}",
         why=ENROLLED,
     )
 

@@ -28,7 +28,8 @@ LONGITUDES = (Decimal("-3.5"), Decimal("1.5"))
 YOUNGEST, OLDEST = 18, 65
 LONGEST_REASON = 200  # with LONGEST_NOTE it fits into one SMS of six parts, whatever the letters
 LONGEST_CHANGES = 140  # the same, beside a link
-LONGEST_NOTE = 90
+LONGEST_NOTE = 90  # an SMS shows the beginning of a longer one
+LONGEST_TEXT = 1_000  # of an e-mail
 CENT = Decimal("0.01")
 
 # --- the words of the tables ---------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ def notify_application_status_change(application_id: str, new_status: str, messa
     For an approval the link to the account is made here. Returns `status` ('queued', 'duplicate', 'skipped') and
     `event_id`. Fails for an unknown application or status.
 
-    Safe to repeat: once per step of the application, channel and text, and a link that was sent is not made again.
+    Safe to repeat: once per step of the application and text, and a link that was sent is not made again.
     """
     return notifications.tell_applicant(
         application_id=application_id, new_status=new_status, note=message, now=clock.now()
@@ -31,9 +31,9 @@ def notify_application_status_change(application_id: str, new_status: str, messa
 def notify_batch_enrollment_status(enrollment_id: str, new_status: str, message: str = "") -> dict[str, str]:
     """Tell a farmer that an enrolment has a status, in any case, with the reason and an optional text.
 
-    Returns `status` ('queued', 'skipped') and `event_id`. Fails for an unknown enrolment or status.
+    Returns `status` ('queued', 'duplicate', 'skipped') and `event_id`. Fails for an unknown enrolment or status.
 
-    Safe to repeat: once per step of the enrolment, channel and text.
+    Safe to repeat: once per step of the enrolment and text.
     """
     return notifications.tell_farmer(enrollment_id=enrollment_id, new_status=new_status, note=message)
 

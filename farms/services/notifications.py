@@ -9,7 +9,7 @@ from datetime import datetime, time, timedelta
 from django.db import transaction
 
 from core import clock
-from core.delivery.services import Addressee, addressee, queue_templated
+from core.delivery.services import Addressee, addressee, is_told, queue_templated
 from core.errors import InvalidInput, NotFound
 from farms import links, rules
 from farms.messages import STAGES
@@ -26,8 +26,8 @@ SILENT = (EnrollmentStatus.DRAFT, EnrollmentStatus.ELIGIBILITY_CHECK)
 def tell_applicant(*, application_id: str, new_status: str, note: str, now: datetime) -> Result:
     """Tell an applicant of the newest step to this status; for an approval make the invitation link.
 
-    Safe to repeat: once per event, channel and note, and a link that was sent is not made again. Raises NotFound and
-    InvalidInput; `skipped` when the application never had the status.
+    Safe to repeat: once per event and note, 'duplicate' then. Raises NotFound and InvalidInput; 'skipped' when the
+    application never had the status, or has answered already what it asks for.
     """
     application = FarmApplication.objects.filter(pk=_id(application_id)).first()
     if application is None:
@@ -38,6 +38,8 @@ def tell_applicant(*, application_id: str, new_status: str, note: str, now: date
     if event is None:
         return {"status": "skipped", "reason": "status_not_reached"}
     key, values = _key(event, extra), {"name": application.full_name, "number": application.application_number}
+    if is_told(key):
+        return {"status": "duplicate", "event_id": str(event.pk)}
     not_after = None
     template = _named(status, came_from=event.from_status)
     if status == ApplicationStatus.CHANGES_REQUESTED and application.status != status:
@@ -62,7 +64,7 @@ def tell_applicant(*, application_id: str, new_status: str, note: str, now: date
     told = queue_templated(
         f"farms.application_{template}",
         to=_applicant(application),
-        values={**values, "note": extra},
+        values={**values, "note": extra, "brief": _brief(extra)},
         once=key,
         subject=("application", str(application.pk)),
         not_after=not_after,
@@ -74,8 +76,8 @@ def tell_applicant(*, application_id: str, new_status: str, note: str, now: date
 def tell_farmer(*, enrollment_id: str, new_status: str, note: str) -> Result:
     """Tell a farmer of the newest step of an enrolment to this status. Draft and eligibility check are not told.
 
-    Safe to repeat: once per event, channel and note. Raises NotFound and InvalidInput; `skipped` when the enrolment
-    never had the status.
+    Safe to repeat: once per event and note, 'duplicate' then. Raises NotFound and InvalidInput; 'skipped' when the
+    enrolment never had the status.
     """
     enrollment = BatchEnrollment.objects.select_related("batch", "farm__user").filter(pk=_id(enrollment_id)).first()
     if enrollment is None:
@@ -87,6 +89,9 @@ def tell_farmer(*, enrollment_id: str, new_status: str, note: str) -> Result:
     event = enrollment.events.filter(to_status=status).order_by("-at").first()
     if event is None:
         return {"status": "skipped", "reason": "status_not_reached"}
+    key = _key(event, extra)
+    if is_told(key):
+        return {"status": "duplicate", "event_id": str(event.pk)}
     template = _named(status, came_from=event.from_status)
     farmer = enrollment.farm.user
     told = queue_templated(
@@ -98,9 +103,10 @@ def tell_farmer(*, enrollment_id: str, new_status: str, note: str) -> Result:
             "batch": enrollment.batch.batch_name,
             "code": enrollment.batch.batch_code,
             "note": extra,
+            "brief": _brief(extra),
             **_about(template, status, event.reason, enrollment),
         },
-        once=_key(event, extra),
+        once=key,
         subject=("enrollment", str(enrollment.pk)),
     )
     return {"status": "suppressed" if told.no_contact else "queued", "event_id": str(event.pk)}
@@ -149,9 +155,13 @@ def _key(event: ApplicationEvent | EnrollmentEvent, note: str) -> str:
 
 def _note(text: str) -> str:
     note = " ".join(str(text).split())
-    if len(note) > rules.LONGEST_NOTE or not note.isprintable():
-        raise InvalidInput(f"message must be a text of at most {rules.LONGEST_NOTE} letters.")
+    if len(note) > rules.LONGEST_TEXT or not note.isprintable():
+        raise InvalidInput(f"message must be a text of at most {rules.LONGEST_TEXT} letters.")
     return f" {note}" if note else ""
+
+
+def _brief(note: str) -> str:
+    return note if len(note) <= rules.LONGEST_NOTE else f"{note[: rules.LONGEST_NOTE - 3].rpartition(' ')[0]}..."
 
 
 def _id(text: str) -> uuid.UUID:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 
-from django.db import connection, transaction
+from django.db import connection
 
 from core.jobs import progress
+from core.jobs.items import Items
 from farms.services.common import parts
 
 # A farm moves unless its name is taken where it goes, by a farm that stays or one that moves there too.
@@ -48,13 +49,18 @@ def sync_locations(*, farm_id: uuid.UUID | None = None) -> dict[str, int]:
     whose number never changes. A farm whose name is taken there stays and is counted in `conflicts`.
 
     Of one farm or of all, a chunk in a short transaction at a time. Safe to repeat: only differences are written.
-    Raises NotFound for an unknown farm.
+    Raises NotFound for an unknown farm, and SomeFailed when a part has failed; the others are done then.
     """
+    items = Items()
     counts = Counter({"checked": 0, "changed": 0, "without_location": 0, "conflicts": 0})
     for part in parts(farm_id):
-        with transaction.atomic(), connection.cursor() as cursor:
+        found: Counter[str] = Counter()
+        with items.contained(f"farms after {part.after}"), connection.cursor() as cursor:
             cursor.execute(SYNC, {"after": part.after, "farms": part.farms})
             located, changed, conflicts = cursor.fetchone()
-        counts.update(checked=part.farms, changed=changed, without_location=part.farms - located, conflicts=conflicts)
+            lost = part.farms - located
+            found = Counter(checked=part.farms, changed=changed, without_location=lost, conflicts=conflicts)
+        counts.update(found)  # not before it is committed
         progress.report(counts["checked"])
+    items.end(counts)
     return dict(counts)

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from datetime import date
 
-from django.db import connection, transaction
+from django.db import connection
 
 from core.jobs import progress
+from core.jobs.items import Items
 from farms import rules
 from farms.rules import DocumentKind
 from farms.services.common import parts
@@ -39,13 +41,15 @@ _PARTS = {
 _EACH = ", ".join(f"({sql}) AS {name}_points" for name, sql in _PARTS.items())
 _SUM = " + ".join(f"{name}_points" for name in _PARTS)
 _MEASURES = " + ".join(f"{name}::int" for name in rules.MEASURES)
+_TODAY = "(statement_timestamp() AT TIME ZONE 'Africa/Accra')::date"
 _OF_PART = "farm_id > %(after)s AND farm_id <= %(last)s"
 
 # Between two ids in one hundredth of a large table PostgreSQL expects a single row. It would join five thousand farms
 # by loops inside loops then: 15 s for a part that takes 0.04.
 PLAN = "SET LOCAL enable_nestloop = off"
 # What differs from the farm's row is written there and into the history, which holds the farm's row of every day it
-# changed. So a farm that is as it was costs no look at the history and no write.
+# changed. So a farm that is as it was costs no look at the history and no write. A late run that finds a row of its day
+# or a later one writes today's: what was is not written over.
 SCORE = f"""
 WITH farm AS MATERIALIZED (
     SELECT id, total_bird_capacity, biosecurity_score, readiness_score, score_version FROM farms_farm
@@ -83,12 +87,15 @@ WITH farm AS MATERIALIZED (
 ), history AS (
     INSERT INTO farms_farmscore AS kept
         (id, farm_id, day, formula_version, readiness, biosecurity, parts, created_at, updated_at)
-    SELECT gen_random_uuid(), id, %(day)s, %(version)s, readiness, safety,
+    SELECT gen_random_uuid(), id, CASE WHEN EXISTS (
+            SELECT FROM farms_farmscore AS later
+            WHERE later.farm_id = changed.id AND later.formula_version = %(version)s AND later.day >= %(day)s
+        ) THEN greatest(%(day)s::date, {_TODAY}) ELSE %(day)s::date END, %(version)s, readiness, safety,
         jsonb_build_object({", ".join(f"'{name}', {name}_points::text" for name in _PARTS)}), now(), now()
     FROM changed
     ON CONFLICT (farm_id, day, formula_version) DO UPDATE
     SET readiness = EXCLUDED.readiness, biosecurity = EXCLUDED.biosecurity, parts = EXCLUDED.parts, updated_at = now()
-    WHERE kept.day >= (statement_timestamp() AT TIME ZONE 'Africa/Accra')::date
+    WHERE kept.day >= {_TODAY}
 )
 SELECT (SELECT count(*) FROM farm), (SELECT count(*) FROM changed)
 """  # noqa: S608 - constants only
@@ -98,11 +105,13 @@ def calculate(*, day: date, farm_id: uuid.UUID | None = None) -> dict[str, int]:
     """Score every active farm, or one, with what is known of it now; a changed score is history from `day` on.
 
     A part of the farms in a short transaction at a time. Safe to repeat: a score that is unchanged writes nothing, and
-    the row of a day is written over only on that day. Raises NotFound for an unknown farm.
+    the row of a day is written over only on that day. Raises NotFound for an unknown farm, and SomeFailed when a part
+    has failed; the others are done then.
     """
-    farms = changed = 0
+    items, counts = Items(), Counter(farms=0, changed=0)
     for part in parts(farm_id):
-        with transaction.atomic(), connection.cursor() as cursor:
+        here = differ = 0
+        with items.contained(f"farms after {part.after}"), connection.cursor() as cursor:
             cursor.execute(PLAN)
             cursor.execute(
                 SCORE,
@@ -115,6 +124,7 @@ def calculate(*, day: date, farm_id: uuid.UUID | None = None) -> dict[str, int]:
                 },
             )
             here, differ = cursor.fetchone()
-        farms, changed = farms + here, changed + differ
-        progress.report(farms)
-    return {"farms": farms, "changed": changed, "formula_version": rules.SCORE_VERSION}
+        counts.update(farms=here, changed=differ)
+        progress.report(counts["farms"])
+    items.end(counts)
+    return {**counts, "formula_version": rules.SCORE_VERSION}

@@ -76,12 +76,21 @@ def test_an_applicant_is_told_of_each_step_in_its_words(local: User, regional: U
 
 def test_the_same_step_is_told_once_and_another_text_once_more() -> None:
     application = apply()
-    for _ in range(3):
-        assert tell(application, "submitted")["status"] == "queued"
+    assert [tell(application, "submitted")["status"] for _ in range(3)] == ["queued", "duplicate", "duplicate"]
     assert len(sms(application)) == 1
     tell(application, "submitted", "Bring your card")
     tell(application, "submitted", " Bring  your card ")
     assert len(sms(application)) == 2
+
+
+def test_an_sms_has_the_beginning_of_a_long_text_and_an_email_all_of_it() -> None:
+    application = apply(email="ama@example.com")
+    text = "Bring your Ghana Card, the deed of the land and two photos of the poultry house to the office on Friday"
+    tell(application, "submitted", text)
+    [told] = sms(application)
+    assert f"step. {text[:82]}..." in str(told)
+    assert text in str(OutboundMessage.objects.get(channel="email").body)
+    assert tell(application, "submitted", text)["status"] == "duplicate"
 
 
 def test_a_status_that_was_never_reached_is_skipped() -> None:
@@ -97,7 +106,7 @@ def test_a_status_that_was_never_reached_is_skipped() -> None:
         ("7", "approved", "", InvalidInput),
         (None, "aproved", "", InvalidInput),
         (None, "enrolled", "", InvalidInput),
-        (None, "submitted", "x" * 91, InvalidInput),
+        (None, "submitted", "x" * 1001, InvalidInput),
         (None, "submitted", "a\x07b", InvalidInput),
     ],
 )
@@ -167,7 +176,7 @@ def test_a_withdrawn_draft_is_told_too() -> None:
 def test_every_text_is_registered_and_one_part_with_usual_words() -> None:
     for template in messages.TEMPLATES:
         assert templates.named(template.key) == template
-        usual = fill(template.sms, {**template.examples, "note": ""})
+        usual = fill(template.sms, {**template.examples, "brief": ""})
         measured = sms_text.measure(usual)
         assert measured.encoding == "gsm7", template.key
         assert measured.parts <= (2 if "link" in template.examples or "reason" in template.examples else 1), (
@@ -179,7 +188,7 @@ def test_every_text_is_registered_and_one_part_with_usual_words() -> None:
 def test_the_longest_reason_and_text_fit_into_six_parts_in_any_letters(template: Any) -> None:
     longest = {
         "reason": "ɛ" * (rules.LONGEST_CHANGES if "changes" in template.key else rules.LONGEST_REASON),
-        "note": " " + "ɔ" * rules.LONGEST_NOTE,
+        "brief": " " + "ɔ" * rules.LONGEST_NOTE,
         "code": "x" * 20,
         "number": "PROG-2026-1234567",
     }

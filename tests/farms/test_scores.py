@@ -109,8 +109,12 @@ def test_the_history_of_a_past_day_is_not_written_over(example: Farm) -> None:
     scores.calculate(day=yesterday)
     equip(example, "storage")
     assert scores.calculate(day=yesterday)["changed"] == 1
-    assert FarmScore.objects.get().readiness == Decimal("72.50")
+    history = FarmScore.objects.order_by("day").values_list("day", "readiness")
+    assert list(history) == [(yesterday, Decimal("72.50")), (today(), Decimal("82.50"))]
     assert scored(example)[1] == Decimal("82.50")
+    equip(example, "water_system", year_round=True)
+    scores.calculate(day=yesterday)
+    assert list(history.all()) == [(yesterday, Decimal("72.50")), (today(), scored(example)[1])]
 
 
 def test_a_farm_that_is_not_active_keeps_its_scores() -> None:
