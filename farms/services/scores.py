@@ -87,12 +87,14 @@ WITH farm AS MATERIALIZED (
 ), history AS (
     INSERT INTO farms_farmscore AS kept
         (id, farm_id, day, formula_version, readiness, biosecurity, parts, created_at, updated_at)
-    SELECT gen_random_uuid(), id, CASE WHEN EXISTS (
-            SELECT FROM farms_farmscore AS later
-            WHERE later.farm_id = changed.id AND later.formula_version = %(version)s AND later.day >= %(day)s
-        ) THEN greatest(%(day)s::date, {_TODAY}) ELSE %(day)s::date END, %(version)s, readiness, safety,
+    SELECT gen_random_uuid(), id,
+        CASE WHEN later.farm_id IS NULL THEN %(day)s::date ELSE greatest(%(day)s::date, {_TODAY}) END,
+        %(version)s, readiness, safety,
         jsonb_build_object({", ".join(f"'{name}', {name}_points::text" for name in _PARTS)}), now(), now()
-    FROM changed
+    FROM changed LEFT JOIN (
+        SELECT DISTINCT farm_id FROM farms_farmscore
+        WHERE day >= %(day)s AND formula_version = %(version)s AND {_OF_PART}
+    ) AS later ON later.farm_id = changed.id
     ON CONFLICT (farm_id, day, formula_version) DO UPDATE
     SET readiness = EXCLUDED.readiness, biosecurity = EXCLUDED.biosecurity, parts = EXCLUDED.parts, updated_at = now()
     WHERE kept.day >= {_TODAY}
