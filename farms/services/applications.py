@@ -21,7 +21,7 @@ from farms import rules
 from farms.models import ApplicationEvent, FarmApplication, FarmInvitation
 from farms.rules import Act, ApplicationStatus, ApplicationType, ReviewLevel
 from farms.services import reviews
-from farms.services.common import TICK, checked_reason, day_of, number
+from farms.services.common import checked_reason, day_of, in_order, number
 
 
 class TooMany(Conflict):
@@ -92,7 +92,7 @@ def submit(
     application.save(force_insert=True)
     _write_event(application, "", ApplicationStatus.SUBMITTED, actor, "", now)
     _tell(application)
-    _screen(application, now=now + TICK)
+    _screen(application, now=now)
     return application
 
 
@@ -289,7 +289,12 @@ def _write_event(
     application: FarmApplication, before: str, after: str, actor: User | None, reason: str, now: datetime
 ) -> ApplicationEvent:
     return ApplicationEvent.objects.create(
-        application=application, from_status=before, to_status=after, actor=actor, reason=reason, at=now
+        application=application,
+        from_status=before,
+        to_status=after,
+        actor=actor,
+        reason=reason,
+        at=in_order(application.events.all(), now),
     )
 
 

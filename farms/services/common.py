@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from django.db import connection
+from django.db.models import Max, QuerySet
 
 from accounts import selectors as people
 from accounts.models import User
@@ -15,7 +16,7 @@ from accounts.policy import Action
 from core import clock
 from core.errors import InvalidInput, NotAllowed, NotFound
 from farms import rules, selectors
-from farms.models import Farm
+from farms.models import ApplicationEvent, EnrollmentEvent, Farm
 
 TICK = timedelta(microseconds=1)  # between two events of one moment, so that they keep their order
 
@@ -25,6 +26,14 @@ def number(sequence: str, prefix: str, digits: int) -> str:
     with connection.cursor() as cursor:
         cursor.execute("SELECT nextval(%s)", [sequence])
         return f"{prefix}-{cursor.fetchone()[0]:0{digits}}"
+
+
+def in_order(events: QuerySet[ApplicationEvent] | QuerySet[EnrollmentEvent], now: datetime) -> datetime:
+    """The time of a subject's next event; its row is locked. `now` was read before that lock: of two acts at once the
+    later one may carry the earlier moment, and yet its event is the newest.
+    """
+    last: datetime | None = events.aggregate(last=Max("at"))["last"]
+    return now if last is None else max(now, last + TICK)
 
 
 def day_of(moment: datetime) -> date:

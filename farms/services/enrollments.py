@@ -17,7 +17,7 @@ from farms import rules, selectors
 from farms.models import Batch, BatchEnrollment, EnrollmentEvent, Farm
 from farms.rules import Act, BatchStatus, DocumentKind, EnrollmentStatus, FarmStatus, ReviewLevel
 from farms.services import reviews
-from farms.services.common import TICK, checked_reason, day_of, number
+from farms.services.common import checked_reason, day_of, in_order, number
 
 
 @transaction.atomic
@@ -55,14 +55,14 @@ def submit(*, actor: User, enrollment_id: uuid.UUID, now: datetime) -> BatchEnro
         raise Conflict(f"This farm is {farm.farm_status}: only an active farm applies to a batch.")
     _move(enrollment, Act.SUBMIT, actor=actor, now=now, fresh=True)
     _tell(enrollment)
-    _move(enrollment, Act.SCREEN, actor=None, now=now + TICK)
+    _move(enrollment, Act.SCREEN, actor=None, now=now)
     found = rules.eligibility(_candidate(farm), _terms(batch, now))
     enrollment.eligibility_score = found.score
     if found.failed:
-        _move(enrollment, Act.REJECT, actor=None, now=now + 2 * TICK, reason=found.reason)
+        _move(enrollment, Act.REJECT, actor=None, now=now, reason=found.reason)
         _tell(enrollment)
         return enrollment
-    _move(enrollment, Act.FORWARD, actor=None, now=now + 2 * TICK)
+    _move(enrollment, Act.FORWARD, actor=None, now=now)
     _open(enrollment, ReviewLevel.CONSTITUENCY, now)
     return enrollment
 
@@ -197,7 +197,12 @@ def _move(
         enrollment.enrollment_number = number("farms_enrollment_number", f"PROG-{day_of(now):%Y}", 5)
     enrollment.save()
     EnrollmentEvent.objects.create(
-        enrollment=enrollment, from_status=before, to_status=enrollment.status, actor=actor, reason=reason, at=now
+        enrollment=enrollment,
+        from_status=before,
+        to_status=enrollment.status,
+        actor=actor,
+        reason=reason,
+        at=in_order(enrollment.events.all(), now),
     )
 
 

@@ -29,7 +29,7 @@ from farms.models import (
     FarmLocation,
 )
 from farms.rules import Act, ApplicationStatus, ApplicationType, FarmStatus, InvitationStatus
-from farms.services.common import number
+from farms.services.common import in_order, number
 
 LIFE = timedelta(days=30)
 GONE = "This invitation is not valid any more. Ask the office that approved your application for a new one."
@@ -108,7 +108,11 @@ def accept(*, token: str, password: str | None, where: Where, now: datetime, far
     application.status, application.last_movement_at = after, now
     application.save(update_fields=["status", "last_movement_at", "updated_at"])
     ApplicationEvent.objects.create(
-        application=application, from_status=before, to_status=after, actor=farm.user, at=now
+        application=application,
+        from_status=before,
+        to_status=after,
+        actor=farm.user,
+        at=in_order(application.events.all(), now),
     )
     enqueue("accounts.tasks.send_welcome_notification", str(farm.user_id))
     enqueue("farms.tasks.sync_farmer_locations", str(farm.pk))

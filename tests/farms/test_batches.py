@@ -260,6 +260,13 @@ def test_an_approval_takes_a_slot_and_a_withdrawal_frees_it(local: User, regiona
     assert [args for args in asked(TELL) if args[0] == str(first.pk)][-1] == [str(first.pk), "withdrawn"]
 
 
+def test_an_act_that_waited_for_another_comes_after_it_whatever_its_clock_said(local: User, regional: User) -> None:
+    one, now = submitted(), clock.now()
+    enrollments.forward(actor=local, enrollment_id=one.pk, now=now + timedelta(seconds=2))
+    enrollments.withdraw(actor=one.farm.user, enrollment_id=one.pk, now=now + timedelta(seconds=1))
+    assert steps(one)[-2:] == ["regional_review", "withdrawn"]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_the_last_slot_goes_to_one_of_fifty() -> None:
     regional, national = (UserFactory.create(role=role) for role in (Role.REGIONAL_ADMIN, Role.NATIONAL_ADMIN))

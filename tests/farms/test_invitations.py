@@ -203,6 +203,18 @@ def test_only_the_newest_link_is_good(application: FarmApplication, national: Us
     assert accept(second)
 
 
+def test_of_two_acts_at_once_the_one_that_came_last_is_the_newest_whatever_its_clock_said(
+    application: FarmApplication, national: User
+) -> None:
+    soon = clock.now() + timedelta(seconds=2)
+    for moment in (soon, soon - timedelta(seconds=1)):  # both were asked, and the first waited longer for the row
+        applications.invite_again(actor=national, application_id=application.pk, now=moment)
+    token = linked(application)
+    assert {one.status for one in FarmInvitation.objects.all()} == {"revoked", "sent"}
+    accept(token, now=soon - timedelta(seconds=1))
+    assert steps(application)[-3:] == ["approved", "approved", "account_created"]
+
+
 def test_a_new_account_needs_a_good_name_for_the_farm_and_a_password(application: FarmApplication) -> None:
     token = linked(application)
     a_farm(farm_name=application.farm_name.upper())
