@@ -120,7 +120,7 @@ def approve(*, actor: User, enrollment_id: uuid.UUID, now: datetime) -> BatchEnr
     Raises NotFound, NotAllowed, and Conflict when the batch is full, or a government farm has no extension officer.
     """
     enrollment, level = _at_review(actor, enrollment_id)
-    farm = Farm.objects.get(pk=enrollment.farm_id)
+    farm = Farm.objects.select_for_update(no_key=True).get(pk=enrollment.farm_id)  # the officer may be leaving it
     if farm.is_government and farm.extension_officer_id is None:
         raise Conflict("A government farm needs an extension officer before its enrolment is approved. Name one first.")
     _move(enrollment, Act.APPROVE, actor=actor, now=now)

@@ -49,6 +49,15 @@ def wait_for(true: Callable[[], object], what: str, seconds: float = MOMENT_SECO
         time.sleep(0.01)
 
 
+def somebody_waits_for_us() -> bool:
+    """Whether another connection waits for a lock that the transaction of this one holds."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid)))"
+        )
+        return bool(cursor.fetchone()[0])
+
+
 class Aside(threading.Thread):
     """Work in a thread with a database connection of its own. `error` is what it raised."""
 

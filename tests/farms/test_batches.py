@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import transaction
 
 from accounts.models import Constituency, Region, StaffPermission, User
 from accounts.rules import Code, Role
@@ -16,9 +18,9 @@ from core.errors import Conflict, DomainError, InvalidInput, NotAllowed, NotFoun
 from farms import selectors
 from farms.models import Batch, BatchEnrollment, EnrollmentEvent, Farm, FarmDocument, ReviewItem
 from farms.rules import BatchStatus, DocumentKind, EnrollmentStatus, ReviewLevel
-from farms.services import batches, enrollments
+from farms.services import batches, enrollments, farms
 from farms.services.batches import Round
-from tests.delivery.outbox import meanwhile
+from tests.delivery.outbox import meanwhile, somebody_waits_for_us, wait_for
 from tests.factories import BatchEnrollmentFactory, BatchFactory, UserFactory, a_farm
 from tests.factories.farms import today
 from tests.farms.conftest import living_in
@@ -305,6 +307,30 @@ def test_a_government_farm_needs_an_extension_officer_first(local: User, regiona
         enrollments.approve(actor=national, enrollment_id=one.pk, now=clock.now())
     Farm.objects.filter(pk=farm.pk).update(extension_officer=living_in("BNT", Role.EXTENSION_OFFICER))
     assert enrollments.approve(actor=national, enrollment_id=one.pk, now=clock.now()).status == "approved"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_approves_while_the_extension_officer_leaves_the_farm_waits_and_is_refused() -> None:
+    local, regional, national, officer = (
+        UserFactory.create(role=role)
+        for role in (Role.CONSTITUENCY_ADMIN, Role.REGIONAL_ADMIN, Role.NATIONAL_ADMIN, Role.EXTENSION_OFFICER)
+    )
+    farm = a_farm(is_government=True, extension_officer=officer)
+    one = at_the_nation(BatchEnrollmentFactory.create(farm=farm), local, regional)
+    left, refused = threading.Event(), []
+
+    def attempt() -> None:
+        assert left.wait(20)
+        with pytest.raises(Conflict, match="needs an extension officer") as error:
+            enrollments.approve(actor=national, enrollment_id=one.pk, now=clock.now())
+        refused.append(error)
+
+    with meanwhile(attempt), transaction.atomic():
+        farms.name_extension_officer(actor=national, farm_id=farm.pk, officer_id=None)
+        left.set()
+        wait_for(somebody_waits_for_us, "the other waits for the farm")
+    assert refused
+    assert (again(one).status, again(one.batch).slots_filled) == ("national_review", 0)
 
 
 def test_changes_come_back_to_the_same_review(local: User, regional: User) -> None:

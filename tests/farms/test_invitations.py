@@ -24,7 +24,7 @@ from farms.rules import DocumentKind, InvitationStatus
 from farms.services import applications, farms, invitations
 from farms.services.invitations import Where
 from farms.tasks import notify_application_status_change as notify
-from tests.delivery.outbox import meanwhile, wait_for
+from tests.delivery.outbox import meanwhile, somebody_waits_for_us, wait_for
 from tests.factories import UserFactory, a_farm
 from tests.farms.journey import PASSWORD, apply, approved, asked, steps
 
@@ -305,14 +305,6 @@ def test_a_link_that_is_used_twice_at_once_makes_one_farm() -> None:
     assert (len(made), len(refused)) == (1, 1)
     assert TaskRun.objects.filter(task="accounts.tasks.send_welcome_notification").count() == 1
     assert not Notification.objects.exists()
-
-
-def somebody_waits_for_us() -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid)))"
-        )
-        return bool(cursor.fetchone()[0])
 
 
 @pytest.mark.django_db(transaction=True)
