@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING, Any
 from django.db.models import Prefetch, QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics
+from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
 
 from accounts.api.asking import asked, me, origin, sent
+from accounts.api.public import accepted
+from accounts.api.serializers import Told
 from accounts.policy import Action
+from accounts.rules import CodePurpose
+from accounts.services import secrets
 from core import clock
 from core.api.idempotency import idempotent
 from core.api.throttles import AccountLimit, DoorLimit
@@ -33,28 +38,47 @@ else:
     ApplicationList = generics.ListAPIView
 
 
+CODE_SENT = "Look at your phone: we have sent a code to this number."
+
+
 class PhoneLimit(AccountLimit):
     """By the phone number of an applicant, from many addresses at once too."""
 
     NAMES = ("primary_phone",)
 
 
-class Apply(Endpoint):
+class ApplicantsDoor(Endpoint):
     access = {"post": Access.PUBLIC}
 
     def get_throttles(self) -> list[BaseThrottle]:
         return [*super().get_throttles(), DoorLimit(), PhoneLimit()]
 
+
+class VerifyPhone(ApplicantsDoor):
+    @extend_schema(operation_id="applications_verify_phone", request=forms.PhoneToVerify, responses={202: Told})
+    def post(self, request: Request) -> Response:
+        """Send a code to the phone of somebody who wants to apply. The answer is the same for every number."""
+        phone = sent(forms.PhoneToVerify, request)["primary_phone"]
+        secrets.ask_for_code(purpose=CodePurpose.PHONE_VERIFICATION, phone=phone, now=clock.now())
+        return accepted(CODE_SENT)
+
+
+class Apply(ApplicantsDoor):
     @extend_schema(
         operation_id="applications_apply",
-        request=forms.NewApplication,
+        request=forms.OwnApplication,
         responses={201: forms.ApplicationNumber},
     )
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> Response:  # a wrong code stays counted: not one transaction as a whole
         """Apply to join, before there is an account. What becomes of it is told by SMS."""
-        given = sent(forms.NewApplication, request)
-        kind = given.pop("application_type")
-        application = applications.submit(kind=kind, details=Details(**given), ip=origin(request).ip, now=clock.now())
+        given = sent(forms.OwnApplication, request)
+        kind, code = given.pop("application_type"), given.pop("code", "")
+        try:
+            application = applications.apply(
+                kind=kind, details=Details(**given), code=code, ip=origin(request).ip, now=clock.now()
+            )
+        except secrets.WrongCode as wrong:
+            raise ValidationError({"code": str(wrong)}) from wrong
         return Response(forms.ApplicationNumber(application).data, status=201)
 
 

@@ -195,6 +195,19 @@ class NewApplication(Said):
     application_type = Word(choices=ApplicationType.choices)
 
 
+class OwnApplication(NewApplication):
+    code = serializers.CharField(
+        max_length=20,
+        required=False,
+        allow_blank=True,
+        help_text="six digits, from the SMS of applications/verify-phone/: the phone is verified. Left out: it is not",
+    )
+
+
+class PhoneToVerify(Plain):
+    primary_phone = serializers.CharField(max_length=LONGEST_INPUT, help_text=HOW)
+
+
 class Why(Plain):
     reason = serializers.CharField(max_length=rules.LONGEST_REASON, help_text="it is kept with your name")
 

@@ -11,7 +11,8 @@ from django.db import connection, transaction
 from accounts import selectors as people
 from accounts.models import Constituency, District, User
 from accounts.policy import Action
-from accounts.rules import Language
+from accounts.rules import CodePurpose, Language
+from accounts.services.secrets import WrongCode, use_code
 from core import clock
 from core.base import cleaning, figures
 from core.base.services import record
@@ -52,6 +53,20 @@ class Details:
     planned_monthly_bird_sales: int | None = None
     experience_years: int = 0
     has_existing_farm: bool = False
+
+
+def apply(*, kind: str, details: Details, code: str = "", ip: str | None = None, now: datetime) -> FarmApplication:
+    """Take an application of somebody without an account. By the code of the SMS that went to it the phone is verified.
+
+    As `submit`, whose errors leave the code good. Raises WrongCode: then nothing is kept, but the try is counted.
+    """
+    with transaction.atomic(durable=True):
+        is_verified = bool(code) and use_code(
+            purpose=CodePurpose.PHONE_VERIFICATION, phone=details.primary_phone, code=code, now=now
+        )
+        if is_verified or not code:
+            return submit(kind=kind, details=details, phone_verified=is_verified, ip=ip, now=now)
+    raise WrongCode
 
 
 @transaction.atomic

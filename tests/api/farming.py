@@ -394,6 +394,8 @@ WHERE = {"constituency": OWN, "community": "Abrepo"}
 NEW_FLOCK = {"flock_type": "layers", "arrival_date": "2026-11-01", "initial_count": 10}
 
 CASES: dict[tuple[str, str], Callable[[Farming, User | None], list[Case]]] = {
+    ("post", "applications/verify-phone/"): lambda _, __: [Case(body={"primary_phone": "0207600000"})],
+    ("post", "applications/apply/"): lambda _, __: [Case(body=said(0, OWN))],
     ("post", "applications/"): new_applications,
     **{
         ("get", f"applications/<uuid:application_id>/{page}"): application_cases

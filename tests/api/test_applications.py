@@ -9,14 +9,19 @@ import pytest
 from django.conf import LazySettings
 from django.test import Client
 
-from accounts.models import User
-from accounts.rules import Role
+from accounts.models import OneTimeCode, User
+from accounts.rules import CODE_ATTEMPTS, Role
+from accounts.tasks import send_one_time_code
 from core import clock
+from core.delivery.models import OutboundMessage
 from farms.models import FarmApplication, FarmDocument, ReviewItem
 from farms.services import applications, reviews
+from farms.tasks import notify_application_status_change
+from tests.accounts.letters import letters
 from tests.api.conftest import API, SignIn, living_in
 from tests.api.farming import said
-from tests.farms.journey import apply, approved, steps
+from tests.factories import UserFactory
+from tests.farms.journey import apply, approved, asked, steps
 from tests.farms.test_farms import JPEG, PDF
 
 pytestmark = pytest.mark.django_db
@@ -86,6 +91,88 @@ def test_who_comes_too_often_waits(client: Client, settings: LazySettings, one_m
     post(client, "applications/apply", 429, sent)
     settings.API_LIMITS = settings.API_LIMITS | {"door": 3, "account": 100}
     post(client, "applications/apply", 429, said(2, "BNT"))
+
+
+def code_for(client: Client, phone: str) -> str:
+    """The code in the SMS to this phone."""
+    post(client, "applications/verify-phone", 202, {"primary_phone": phone})
+    send_one_time_code(asked("send_one_time_code")[-1][0])
+    return letters("phone_code", "sms")[-1].code
+
+
+def test_who_confirms_the_phone_by_a_code_is_approved_at_once_and_invited(client: Client) -> None:
+    sent = said(1, "BNT") | {"application_type": "independent"}
+    code = code_for(client, "020-760-0001")
+    post(client, "applications/apply", 201, sent | {"code": f"{code[:3]} {code[3:]}"})
+    application = FarmApplication.objects.get()
+    assert (application.phone_verified, application.priority_score) == (True, 25 + 30)
+    assert steps(application) == ["submitted", "approved"]
+    notify_application_status_change(str(application.pk), "approved")
+    assert application.invitations.get().status == "sent"
+    assert OutboundMessage.objects.get(template="farms.application_approved").recipient == application.primary_phone
+    assert OneTimeCode.objects.get().used_at
+
+
+def test_without_a_code_the_region_looks_at_it(client: Client) -> None:
+    code_for(client, "0207600001")  # that it was sent proves nothing
+    post(client, "applications/apply", 201, said(1, "BNT") | {"application_type": "independent", "code": ""})
+    application = FarmApplication.objects.get()
+    assert not application.phone_verified
+    assert steps(application) == ["submitted", "regional_review"]
+
+
+def test_a_wrong_code_is_refused_at_its_field_and_counted(client: Client) -> None:
+    sent, code = said(1, "BNT"), code_for(client, "0207600001")
+    wrong = f"{(int(code) + 1) % 1_000_000:06}"
+    for _ in range(CODE_ATTEMPTS):
+        [fault] = post(client, "applications/apply", 400, sent | {"code": wrong})["errors"]
+        assert fault["field"] == "code"
+        assert "ask for a new code" in fault["detail"]
+    assert OneTimeCode.objects.get().attempts == CODE_ATTEMPTS
+    post(client, "applications/apply", 400, sent | {"code": code})  # right, but tried too often
+    assert not FarmApplication.objects.exists()
+    post(client, "applications/apply", 201, sent | {"code": code_for(client, "0207600001")})
+
+
+def test_a_code_is_for_one_phone_and_one_application(client: Client) -> None:
+    code = code_for(client, "0207600001")
+    post(client, "applications/apply", 400, said(2, "BNT") | {"code": code})
+    refused = post(client, "applications/apply", 400, said(1, "BNT") | {"code": code, "date_of_birth": "2020-01-01"})
+    assert "18 to 65" in refused["detail"]
+    post(client, "applications/apply", 201, said(1, "BNT") | {"code": code})  # a slip elsewhere does not use it up
+    FarmApplication.objects.all().update(status="rejected")
+    post(client, "applications/apply", 400, said(1, "BNT") | {"code": code})
+
+
+def test_an_old_code_is_refused(client: Client) -> None:
+    code = code_for(client, "0207600001")
+    OneTimeCode.objects.update(expires_at=clock.now())
+    post(client, "applications/apply", 400, said(1, "BNT") | {"code": code})
+
+
+def test_a_code_is_sent_to_any_phone_alike_but_not_too_often(
+    client: Client, settings: LazySettings, one_minute: None
+) -> None:
+    known, live = UserFactory.create().phone, apply().primary_phone
+    first, *others = (
+        post(client, "applications/verify-phone", 202, {"primary_phone": phone})
+        for phone in ("0207600001", known, live)
+    )
+    assert others == [first, first]
+    assert len(asked("send_one_time_code")) == 3
+    assert "landline" in str(post(client, "applications/verify-phone", 400, {"primary_phone": "0302123456"}))
+    for _ in range(2):
+        post(client, "applications/verify-phone", 202, {"primary_phone": "0207600001"})
+    told = post(client, "applications/verify-phone", 429, {"primary_phone": "0207600001"})
+    assert "quarter of an hour" in told["detail"]
+    settings.API_LIMITS = settings.API_LIMITS | {"door": 3}
+    post(client, "applications/verify-phone", 429, {"primary_phone": "0207600002"})
+
+
+def test_an_officer_does_not_confirm_a_phone_for_somebody(sign_in: SignIn, local: User, client: Client) -> None:
+    code = code_for(client, "0207600001")
+    post(sign_in(local), "applications", 201, said(1, "BNT") | {"code": code})
+    assert not FarmApplication.objects.get().phone_verified
 
 
 def test_so_many_applications_of_an_address_are_taken_in_a_day(client: Client, db: None) -> None:
