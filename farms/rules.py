@@ -404,6 +404,21 @@ def due_at(entered_at: datetime, days: int, *, latest: datetime | None = None) -
 
 # --- applications --------------------------------------------------------------------------------------------------
 
+MOST_DOCUMENTS = 10  # of an application, with those that whoever applied sends along
+
+
+def must_take_document(status: ApplicationStatus, *, kept: int) -> None:
+    """Raises Conflict when whoever applied cannot send one more document along."""
+    if status not in (ApplicationStatus.SUBMITTED, *APPLICATION_REVIEWS):
+        raise Conflict(
+            f"This application is {status.label.lower()}: documents are sent along until it is decided or sent back."
+        )
+    if kept >= MOST_DOCUMENTS:
+        raise Conflict(
+            f"This application has {kept} documents: {MOST_DOCUMENTS} are the most. Bring others to the office."
+        )
+
+
 SUSPICIOUS = 50
 MOST_POINTS = 100
 NORMAL_PER_ADDRESS = 10

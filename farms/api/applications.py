@@ -25,7 +25,7 @@ from core.api.idempotency import idempotent
 from core.api.throttles import AccountLimit, DoorLimit
 from core.api.views import Access, Endpoint
 from core.errors import NotFound
-from farms import selectors
+from farms import links, selectors
 from farms.api import serializers as forms
 from farms.api.documents import DOCUMENT, DocumentParser, documents, received
 from farms.models import ApplicationEvent, FarmApplication, ReviewNote
@@ -67,19 +67,41 @@ class Apply(ApplicantsDoor):
     @extend_schema(
         operation_id="applications_apply",
         request=forms.OwnApplication,
-        responses={201: forms.ApplicationNumber},
+        responses={201: forms.Applied},
     )
     def post(self, request: Request) -> Response:  # a wrong code stays counted: not one transaction as a whole
         """Apply to join, before there is an account. What becomes of it is told by SMS."""
         given = sent(forms.OwnApplication, request)
-        kind, code = given.pop("application_type"), given.pop("code", "")
+        kind, code, now = given.pop("application_type"), given.pop("code", ""), clock.now()
         try:
             application = applications.apply(
-                kind=kind, details=Details(**given), code=code, ip=origin(request).ip, now=clock.now()
+                kind=kind, details=Details(**given), code=code, ip=origin(request).ip, now=now
             )
         except secrets.WrongCode as wrong:
             raise ValidationError({"code": str(wrong)}) from wrong
-        return Response(forms.ApplicationNumber(application).data, status=201)
+        token = links.upload_token(application.pk, now=now)
+        told = {"application_number": application.application_number, "upload_token": token}
+        return Response(forms.Applied(told).data, status=201)
+
+
+class OwnDocuments(Endpoint):
+    access = {"post": Access.PUBLIC}
+    parser_classes = [DocumentParser]
+
+    def get_throttles(self) -> list[BaseThrottle]:
+        return [*super().get_throttles(), DoorLimit()]
+
+    @extend_schema(
+        operation_id="applications_send_document",
+        parameters=[forms.NewDocument, forms.UploadToken],
+        request=DOCUMENT,
+        responses={201: forms.DocumentInfo},
+    )
+    def post(self, request: Request) -> Response:
+        """Send a document along with the own application: the body is the file, a JPEG, a PNG or a PDF."""
+        token = asked(forms.UploadToken, request)["token"]
+        document = applications.add_document(token=token, now=clock.now(), **received(request))
+        return Response(forms.DocumentInfo(document).data, status=201)
 
 
 def visible(request: Request, application_id: uuid.UUID) -> FarmApplication:

@@ -139,13 +139,11 @@ class Application(ApplicationRow):
         read_only_fields = fields
 
 
-class ApplicationNumber(ApplicationBase):
+class Applied(Plain):
     """What an applicant is told; what follows comes by SMS."""
 
-    class Meta:
-        model = FarmApplication
-        fields = ["application_number"]
-        read_only_fields = fields
+    application_number = serializers.CharField()
+    upload_token = serializers.CharField(help_text="for applications/apply/documents/, good for an hour")
 
 
 class ApplicationFilter(Plain):
@@ -429,6 +427,10 @@ class NewDocument(Plain):
     """Stands in the address; the body is the file."""
 
     kind = Word(choices=DocumentKind.choices)
+
+
+class UploadToken(Plain):
+    token = serializers.CharField(max_length=200, help_text="the upload_token of the application")
 
 
 class ScoreInfo(ScoreBase):

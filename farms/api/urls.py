@@ -14,6 +14,7 @@ FLOCK = "flocks/<uuid:flock_id>"
 DAY = "production/<uuid:production_id>"
 urlpatterns = [
     path("applications/apply/", applications.Apply.as_view(), name="apply"),
+    path("applications/apply/documents/", applications.OwnDocuments.as_view(), name="apply-documents"),
     path("applications/verify-phone/", applications.VerifyPhone.as_view(), name="verify-phone"),
     path("applications/", applications.Applications.as_view(), name="applications"),
     path(f"{APPLICATION}/", applications.OneApplication.as_view(), name="application"),

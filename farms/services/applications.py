@@ -12,16 +12,16 @@ from accounts import selectors as people
 from accounts.models import Constituency, District, User
 from accounts.policy import Action
 from accounts.rules import CodePurpose, Language
-from accounts.services.secrets import WrongCode, use_code
+from accounts.services.secrets import LinkNotGood, WrongCode, use_code
 from core import clock
 from core.base import cleaning, figures
 from core.base.services import record
 from core.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from core.jobs.services import enqueue
-from farms import rules
-from farms.models import ApplicationEvent, FarmApplication, FarmInvitation
-from farms.rules import Act, ApplicationStatus, ApplicationType, ReviewLevel
-from farms.services import reviews
+from farms import links, rules
+from farms.models import ApplicationEvent, FarmApplication, FarmDocument, FarmInvitation
+from farms.rules import Act, ApplicationStatus, ApplicationType, DocumentKind, ReviewLevel
+from farms.services import farms, reviews
 from farms.services.common import checked_reason, day_of, in_order, number
 
 
@@ -109,6 +109,21 @@ def submit(
     _tell(application)
     _screen(application, now=now)
     return application
+
+
+@transaction.atomic
+def add_document(*, token: str, kind: DocumentKind, content: bytes, now: datetime) -> FarmDocument:
+    """Keep a file that whoever applied sends along, by the upload token of the application (farms.links.upload_token).
+
+    Not safe to repeat: each call is a document. Raises LinkNotGood, InvalidInput, and Conflict when the application is
+    decided or sent back, or has as many as it takes.
+    """
+    application_id = links.application_of(token, now=now)
+    if application_id is None:
+        raise LinkNotGood("This upload token is not good, or its hour is over. Bring the documents to your YEA office.")
+    application = _locked(application_id)  # of two at once the second is counted after the first
+    rules.must_take_document(ApplicationStatus(application.status), kept=application.documents.count())
+    return farms.add_application_document(application_id=application_id, kind=kind, content=content)
 
 
 @transaction.atomic

@@ -26,3 +26,4 @@ class Case:
     sees: bool = False
     may: bool | None = None
     content_type: str = "application/json"
+    token: str = ""

@@ -13,7 +13,7 @@ from accounts.policy import Action
 from accounts.rules import Role
 from core import clock
 from core.base.registries import Place
-from farms import rules, selectors
+from farms import links, rules, selectors
 from farms.models import (
     Alert,
     Batch,
@@ -299,6 +299,12 @@ def new_applications(_found: Farming, _actor: User | None) -> list[Case]:
     ]
 
 
+def sent_along(found: Farming, _actor: User | None) -> list[Case]:
+    """By whoever has the token of the application."""
+    tokens = [links.upload_token(one.pk, now=clock.now()) for one in found.applications]
+    return [Case(body=JPEG, content_type="image/jpeg", token=token) for token in tokens]
+
+
 def resubmitted(found: Farming, actor: User | None) -> list[Case]:
     cases = application_cases(found, actor)
     for case, one in zip(cases, found.applications, strict=True):
@@ -396,6 +402,7 @@ NEW_FLOCK = {"flock_type": "layers", "arrival_date": "2026-11-01", "initial_coun
 CASES: dict[tuple[str, str], Callable[[Farming, User | None], list[Case]]] = {
     ("post", "applications/verify-phone/"): lambda _, __: [Case(body={"primary_phone": "0207600000"})],
     ("post", "applications/apply/"): lambda _, __: [Case(body=said(0, OWN))],
+    ("post", "applications/apply/documents/"): sent_along,
     ("post", "applications/"): new_applications,
     **{
         ("get", f"applications/<uuid:application_id>/{page}"): application_cases

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import date
+import re
+from datetime import date, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.conf import LazySettings
@@ -14,6 +16,7 @@ from accounts.rules import CODE_ATTEMPTS, Role
 from accounts.tasks import send_one_time_code
 from core import clock
 from core.delivery.models import OutboundMessage
+from farms import links, rules
 from farms.models import FarmApplication, FarmDocument, ReviewItem
 from farms.services import applications, reviews
 from farms.tasks import notify_application_status_change
@@ -52,10 +55,10 @@ def found(client: Client, address: str = "applications", **wanted: str) -> list[
 # --- who applies ----------------------------------------------------------------------------------------------------
 
 
-def test_a_stranger_applies_and_is_told_the_number_alone(client: Client) -> None:
+def test_a_stranger_applies_and_is_told_the_number_and_a_token_alone(client: Client) -> None:
     told = post(client, "applications/apply", 201, said(1, "bnt") | {"application_type": "Government Program"})
     application = FarmApplication.objects.get()
-    assert told == {"application_number": application.application_number}
+    assert told == {"application_number": application.application_number, "upload_token": told["upload_token"]}
     assert (application.status, application.submitted_ip, application.phone_verified) == (
         "constituency_review",
         "127.0.0.1",
@@ -179,6 +182,93 @@ def test_so_many_applications_of_an_address_are_taken_in_a_day(client: Client, d
     for _ in range(30):
         apply(ip="127.0.0.1")
     assert "Try again tomorrow" in post(client, "applications/apply", 429, said(1, "BNT"))["detail"]
+
+
+# --- documents of who applies ---------------------------------------------------------------------------------------
+
+
+def send_along(client: Client, token: str, status: int, content: bytes = JPEG, kind: str = "ghana_card") -> Any:
+    address = f"{API}/applications/apply/documents/?{urlencode({'kind': kind, 'token': token})}"
+    answer = client.post(address, content, "image/jpeg")
+    assert answer.status_code == status, answer.content
+    return answer.json()
+
+
+@pytest.fixture
+def token(client: Client, db: None) -> str:
+    return str(post(client, "applications/apply", 201, said(1, "BNT"))["upload_token"])
+
+
+def test_who_has_applied_sends_documents_along_and_officers_see_them(
+    client: Client, token: str, sign_in: SignIn, local: User
+) -> None:
+    assert re.fullmatch(r"[\w-]{44}", token)
+    card = send_along(client, token, 201)
+    site = send_along(client, token, 201, PDF, kind="Photo Site")
+    application = FarmApplication.objects.get()
+    assert [card["kind"], site["kind"]] == ["ghana_card", "photo_site"]
+    seen = sign_in(local).get(f"{API}/applications/{application.pk}/documents/").json()
+    assert seen == [card, site]
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "words"),
+    [(b"MZ a program", "ghana_card", "JPEG, a PNG or a PDF"), (JPEG, "selfie", "not a valid choice")],
+)
+def test_a_file_that_is_no_document_is_refused(
+    client: Client, token: str, content: bytes, kind: str, words: str
+) -> None:
+    assert words in str(send_along(client, token, 400, content, kind))
+    assert not FarmDocument.objects.exists()
+
+
+def test_a_token_that_is_wrong_changed_old_or_of_another_page_is_not_good(client: Client, token: str) -> None:
+    application = FarmApplication.objects.get()
+    old = links.upload_token(application.pk, now=clock.now() - timedelta(hours=1))
+    of_changes = links.changes(application.pk).rstrip("/").rpartition("/")[2]
+    changed = ("B" if token[0] == "A" else "A") + token[1:]
+    for wrong in (changed, token[:-4], old, of_changes, "x", "é" * 44):
+        assert "not good" in send_along(client, wrong, 404)["detail"]
+    assert "required" in str(client.post(f"{API}/applications/apply/documents/?kind=other", JPEG, "image/jpeg").json())
+    assert links.event_of(token) is None
+    assert not FarmDocument.objects.exists()
+
+
+def test_a_token_is_good_for_an_hour_and_after_a_change_of_the_secret_key(
+    client: Client, token: str, settings: LazySettings
+) -> None:
+    application = FarmApplication.objects.get()
+    nearly_old = links.upload_token(application.pk, now=clock.now() - timedelta(minutes=59))
+    settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = (
+        [settings.SECRET_KEY],
+        "another-key-of-fifty-letters-for-this-test-alone-1",
+    )
+    send_along(client, nearly_old, 201)
+
+
+def test_an_application_takes_so_many_documents_from_who_applies(
+    client: Client, token: str, local: User, sign_in: SignIn
+) -> None:
+    for _ in range(rules.MOST_DOCUMENTS):
+        send_along(client, token, 201)
+    assert "10 are the most" in send_along(client, token, 409)["detail"]
+    application = FarmApplication.objects.get()
+    address = f"{API}/applications/{application.pk}/documents/?kind=other"
+    assert sign_in(local).post(address, JPEG, "image/jpeg").status_code == 201, "officers may add more"
+
+
+def test_after_a_decision_nothing_is_sent_along(client: Client, token: str, local: User) -> None:
+    application = FarmApplication.objects.get()
+    applications.request_changes(actor=local, application_id=application.pk, reason="photos", now=clock.now())
+    assert "changes requested" in send_along(client, token, 409)["detail"]
+    applications.reject(actor=local, application_id=application.pk, reason="lapsed", now=clock.now())
+    assert "rejected" in send_along(client, token, 409)["detail"]
+
+
+def test_who_sends_too_much_along_waits(client: Client, settings: LazySettings, one_minute: None, token: str) -> None:
+    settings.API_LIMITS = settings.API_LIMITS | {"door": 2}  # to apply was the first
+    send_along(client, token, 201)
+    send_along(client, token, 429)
 
 
 # --- what officers see ----------------------------------------------------------------------------------------------

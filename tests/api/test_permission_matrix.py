@@ -321,8 +321,8 @@ def undone() -> Iterator[None]:
 def ask(client: Client, method: str, address: str, case: Case) -> Any:
     path = re.sub(r"<\w+:(\w+)>", lambda found: case.ids[found[1]], address)
     sent: Any = {} if method == "get" else {"data": case.body, "content_type": case.content_type}
-    kind = "?kind=ghana_card" if address.endswith("/documents/") else ""
-    return getattr(client, method)(f"{API}/{path}{kind}", **sent)
+    query = f"?kind=ghana_card&token={case.token}" if address.endswith("/documents/") else ""
+    return getattr(client, method)(f"{API}/{path}{query}", **sent)
 
 
 def compare(client: Client, actor: User | None, world: World) -> int:
