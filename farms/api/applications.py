@@ -28,7 +28,7 @@ from core.errors import NotFound
 from farms import links, selectors
 from farms.api import serializers as forms
 from farms.api.documents import DOCUMENT, DocumentParser, documents, received
-from farms.models import ApplicationEvent, FarmApplication, ReviewNote
+from farms.models import ApplicationEvent, FarmApplication, FarmInvitation, ReviewNote
 from farms.services import applications, farms
 from farms.services.applications import Details
 
@@ -114,10 +114,11 @@ def visible(request: Request, application_id: uuid.UUID) -> FarmApplication:
 
 def shown(request: Request, application_id: uuid.UUID) -> dict[str, Any]:
     events = ApplicationEvent.objects.select_related("actor").order_by("at")
+    invitations = FarmInvitation.objects.order_by("-event__at")
     found = (
         selectors.applications_in_scope(me(request))
         .select_related("region", "constituency", "district")
-        .prefetch_related(Prefetch("events", queryset=events))
+        .prefetch_related(Prefetch("events", queryset=events), Prefetch("invitations", queryset=invitations))
         .filter(pk=application_id)
         .first()
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from accounts.api.serializers import Named, Place, Plain
@@ -25,6 +26,7 @@ from farms.models import (
     FarmApplication,
     FarmAssignment,
     FarmDocument,
+    FarmInvitation,
     FarmLocation,
     FarmScore,
     Flock,
@@ -49,6 +51,7 @@ from farms.rules import (
     Health,
     InfrastructureStatus,
     InfrastructureType,
+    InvitationStatus,
     ProductionType,
     ReviewLevel,
 )
@@ -59,6 +62,7 @@ LONGEST_PERIOD = 366  # days
 
 if TYPE_CHECKING:
     ApplicationBase = serializers.ModelSerializer[FarmApplication]
+    FarmInvitationBase = serializers.ModelSerializer[FarmInvitation]
     AssignmentBase = serializers.ModelSerializer[FarmAssignment]
     ReviewBase = serializers.ModelSerializer[ReviewItem]
     NoteBase = serializers.ModelSerializer[ReviewNote]
@@ -76,7 +80,9 @@ if TYPE_CHECKING:
     MortalityBase = serializers.ModelSerializer[MortalityRecord]
     AlertBase = serializers.ModelSerializer[Alert]
 else:
-    ApplicationBase = AssignmentBase = ReviewBase = NoteBase = BatchBase = serializers.ModelSerializer
+    ApplicationBase = FarmInvitationBase = AssignmentBase = ReviewBase = NoteBase = BatchBase = (
+        serializers.ModelSerializer
+    )
     EnrollmentBase = FarmBase = LocationBase = InfrastructureBase = serializers.ModelSerializer
     BiosecurityBase = DocumentBase = ScoreBase = FlockBase = DayBase = serializers.ModelSerializer
     CorrectionBase = MortalityBase = AlertBase = serializers.ModelSerializer
@@ -120,6 +126,21 @@ class EventInfo(Plain):
     at = serializers.DateTimeField()
 
 
+class FarmInvitationInfo(FarmInvitationBase):
+    """The way to the account. What is secret of it stands in the message to the applicant alone."""
+
+    status = serializers.SerializerMethodField()
+
+    class Meta:
+        model = FarmInvitation
+        fields = ["status", "expires_at"]
+        read_only_fields = fields
+
+    @extend_schema_field(serializers.ChoiceField(choices=InvitationStatus.choices))
+    def get_status(self, invitation: FarmInvitation) -> str:
+        return invitation.status_at(clock.now())
+
+
 class Application(ApplicationRow):
     """An application by itself, with all that was said and what became of it."""
 
@@ -128,15 +149,21 @@ class Application(ApplicationRow):
     district = serializers.CharField(source="district.name", default=None, read_only=True, allow_null=True)
     email = serializers.CharField(read_only=True, help_text="empty: none was given")
     events = EventInfo(many=True, read_only=True, help_text="oldest first")
+    invitation = serializers.SerializerMethodField(help_text="the newest; null: it was not approved")
 
     class Meta(ApplicationRow.Meta):
         fields = [
             *ApplicationRow.Meta.fields,
             *("date_of_birth", "email", "phone_verified", "email_verified", "tin", "district"),
             *("number_of_poultry_houses", "language", "breed", "planned_monthly_eggs", "planned_monthly_bird_sales"),
-            *("experience_years", "has_existing_farm", "changes_from_status", "events"),
+            *("experience_years", "has_existing_farm", "changes_from_status", "invitation", "events"),
         ]
         read_only_fields = fields
+
+    @extend_schema_field(FarmInvitationInfo(allow_null=True))
+    def get_invitation(self, application: FarmApplication) -> Any:
+        newest = next(iter(application.invitations.all()), None)
+        return FarmInvitationInfo(newest).data if newest else None
 
 
 class Applied(Plain):

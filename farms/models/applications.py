@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
@@ -335,3 +337,8 @@ class FarmInvitation(Row):
 
     def __str__(self) -> str:
         return f"invitation {self.pk}"
+
+    def status_at(self, now: datetime) -> InvitationStatus:
+        """One whose time is over has expired, whether or not the cleanup has come by."""
+        is_over = self.status == InvitationStatus.SENT and self.expires_at is not None and self.expires_at <= now
+        return InvitationStatus.EXPIRED if is_over else InvitationStatus(self.status)

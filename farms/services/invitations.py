@@ -136,7 +136,7 @@ def expire(now: datetime, limit: int) -> int:
 
 def _good(invitations: QuerySet[FarmInvitation], token: str, now: datetime) -> FarmInvitation:
     invitation = invitations.filter(code_hash=hashed(token), status=InvitationStatus.SENT).first() if token else None
-    if invitation is None or invitation.expires_at is None or invitation.expires_at <= now:
+    if invitation is None or invitation.status_at(now) != InvitationStatus.SENT:
         raise LinkNotGood(GONE)
     return invitation
 

@@ -343,7 +343,7 @@ def test_the_lists_cost_the_same_queries_however_long_they_are(
             reviews.note(actor=local, item_id=item.pk, text="seen", now=clock.now())
         with django_assert_num_queries(5):  # session, person, application, reviews, notes
             client.get(f"{API}/applications/{item.application_id}/reviews/")
-        with django_assert_num_queries(4):  # session, person, application, events
+        with django_assert_num_queries(5):  # session, person, application, events, invitations
             client.get(f"{API}/applications/{item.application_id}/")
 
 
@@ -362,6 +362,27 @@ def test_three_levels_lead_to_an_approval(sign_in: SignIn, local: User, regional
     again = post(sign_in(head), f"{address}/invite-again", 200)
     assert again["events"][-1]["reason"] == "new invitation"
     assert application.invitations.count() == 2
+
+
+def test_officers_see_how_it_stands_with_the_invitation(
+    sign_in: SignIn, local: User, regional: User, head: User
+) -> None:
+    client, waiting = sign_in(head), apply()
+    assert client.get(f"{API}/applications/{waiting.pk}/").json()["invitation"] is None
+    application = approved(local, regional, head)
+
+    def seen() -> Any:
+        return client.get(f"{API}/applications/{application.pk}/").json()["invitation"]
+
+    assert seen() == {"status": "pending", "expires_at": None}
+    notify_application_status_change(str(application.pk), "approved")
+    sent = seen()
+    assert set(sent) == {"status", "expires_at"}, "and nothing to open the account with"
+    assert (sent["status"], sent["expires_at"][-1]) == ("sent", "Z")
+    application.invitations.update(expires_at=clock.now())
+    assert seen()["status"] == "expired"
+    applications.invite_again(actor=head, application_id=application.pk, now=clock.now())
+    assert seen()["status"] == "pending"
 
 
 def test_changes_are_asked_for_and_entered_by_an_officer(sign_in: SignIn, local: User) -> None:
