@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Max, Sum
@@ -173,7 +174,8 @@ class Outcome:
 
 
 def record_day(*, actor: User, record: DayRecord, now: datetime) -> Outcome:
-    """Write one day of a flock. Safe to repeat: the key is flock and day, and the same report again changes nothing.
+    """Write one day of a flock. Safe to repeat: the key is flock and day, and the same report again changes nothing,
+    also when the day was corrected in between.
 
     Raises NotFound, NotAllowed, InvalidInput, and Conflict when the day was recorded otherwise, more birds are gone
     than there were, or the flock had ended.
@@ -192,6 +194,7 @@ def record_days(*, actor: User, records: Sequence[DayRecord], now: datetime) -> 
     flocks = _locked({record.flock_id for record in records})
     refusals = _refusals(actor, flocks.values())
     known = _known(records)
+    corrected = _corrected(known.values())
     today = day_of(now)
     outcomes: list[Outcome] = []
     new: list[DailyProduction] = []
@@ -204,7 +207,7 @@ def record_days(*, actor: User, records: Sequence[DayRecord], now: datetime) -> 
             if row is None:
                 _check_day(flock, record.production_date, today)
                 _take(flock, record.losses)
-            elif not _same(row, record):
+            elif not _same(row, record) and not _repeats(record, row, corrected.get(row.pk, {})):
                 raise Conflict("This day of the flock is recorded already, with other figures. Correct the record.")
         except DomainError as refused:
             outcomes.append(Outcome(refused=refused))
@@ -320,6 +323,15 @@ def _known(records: Sequence[DayRecord]) -> dict[tuple[uuid.UUID, date], DailyPr
     return {(row.flock_id, row.production_date): row for row in rows}
 
 
+def _corrected(rows: Iterable[DailyProduction]) -> dict[uuid.UUID, dict[str, Any]]:
+    """What these days said when they were recorded, of the fields that were corrected since."""
+    first: dict[uuid.UUID, dict[str, Any]] = defaultdict(dict)
+    corrections = ProductionCorrection.objects.filter(production__in=[row.pk for row in rows]).order_by("-at", "-id")
+    for production_id, before in corrections.values_list("production_id", "before"):
+        first[production_id].update(before)  # the oldest comes last
+    return first
+
+
 def _row(record: DayRecord, actor: User) -> DailyProduction:
     values = {name: getattr(record, name) for name in VALUES}
     return DailyProduction(
@@ -333,6 +345,11 @@ def _row(record: DayRecord, actor: User) -> DailyProduction:
 
 def _same(row: DailyProduction, record: DayRecord) -> bool:
     return all(getattr(row, name) == getattr(record, name) for name in VALUES)
+
+
+def _repeats(record: DayRecord, row: DailyProduction, corrected: Mapping[str, Any]) -> bool:
+    """Whether this is what was recorded first: whoever sends it again does not know of the corrections."""
+    return all(_plain(getattr(record, name)) == corrected.get(name, _plain(getattr(row, name))) for name in VALUES)
 
 
 def _losses(row: DailyProduction) -> int:

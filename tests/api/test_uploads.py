@@ -111,6 +111,18 @@ def test_the_same_again_changes_nothing(flock: Flock, farmer: Client) -> None:
     assert DailyProduction.objects.count() == 20
 
 
+def test_the_same_again_changes_nothing_after_a_correction(flock: Flock, farmer: Client) -> None:
+    [row] = rows_of(flock, 1, feed_consumed_kg="52.8")
+    [kept] = upload(farmer, [row])["rows"]
+    corrected = {"good_eggs": 310, "reason": "counted anew"}
+    assert farmer.post(f"{API}/production/{kept['id']}/correct/", corrected, "application/json").status_code == 200
+    assert upload(farmer, [row])["rows"] == [{**kept, "outcome": "unchanged"}]
+    flock_days = f"{API}/flocks/{row.pop('flock')}/production/"
+    answer = farmer.post(flock_days, row, "application/json")
+    assert (answer.status_code, answer.json()["good_eggs"]) == (200, 310), "it shows what is in force"
+    assert farmer.post(flock_days, {**row, "good_eggs": 299}, "application/json").status_code == 409
+
+
 @pytest.mark.parametrize("form", ["application/json", "text/csv"])
 def test_a_repeated_key_gets_the_first_answer(flock: Flock, farmer: Client, form: str) -> None:
     text = f"flock,production_date\n{flock.pk},{day(0)}\n" if form == "text/csv" else json.dumps(rows_of(flock, 1))

@@ -318,6 +318,45 @@ def test_a_correction_keeps_what_was_said_before_and_the_bird_count(flock: Flock
     assert ProductionCorrection.objects.count() == 1, "nothing is corrected to what it says already"
 
 
+def test_what_was_recorded_first_may_come_again_after_corrections(flock: Flock) -> None:
+    said = {"good_eggs": 400, "birds_died": 20, "mortality_reason": "heat", "feed_consumed_kg": Decimal(50)}
+    row = record(flock, **said).kept
+    assert row
+    correct(row, good_eggs=390, birds_died=20, mortality_reason="heat", feed_consumed_kg=Decimal("49.5"))
+    correct(again(row), good_eggs=380, birds_died=2, mortality_reason="disease", feed_consumed_kg=Decimal("49.5"))
+    repeated = record(flock, **said)
+    assert repeated.kept
+    assert (repeated.is_new, repeated.kept.good_eggs) == (False, 380), "the correction stays in force"
+    assert (again(flock).current_count, ProductionCorrection.objects.count()) == (498, 2)
+    for other in (
+        {**said, "good_eggs": 390, "feed_consumed_kg": Decimal("49.5")},  # as the first correction said
+        {**said, "good_eggs": 380},
+        {**said, "broken_eggs": 1},
+    ):
+        with pytest.raises(Conflict, match="recorded already, with other figures"):
+            record(flock, **other)
+
+
+def test_an_upload_that_comes_again_after_corrections_costs_no_more_for_many(
+    flock: Flock, django_assert_num_queries: Any
+) -> None:
+    records = [DayRecord(flock_id=flock.pk, production_date=ago(n), good_eggs=n, birds_died=1) for n in range(40)]
+    first = production.record_days(actor=flock.farm.user, records=records, now=clock.now())
+    for outcome in first[:30]:
+        assert outcome.kept
+        correct(outcome.kept, good_eggs=500)
+        correct(again(outcome.kept), good_eggs=501)
+    for some in (records[:2], records):
+        with django_assert_num_queries(6):
+            outcomes = production.record_days(actor=flock.farm.user, records=some, now=clock.now())
+        assert [one.kept for one in outcomes] == [one.kept for one in first[: len(some)]]
+        assert not any(one.is_new or one.refused for one in outcomes)
+    assert again(flock).current_count == 490
+    others = [replace(one, birds_died=3) for one in records]
+    refused = production.record_days(actor=flock.farm.user, records=others, now=clock.now())
+    assert {type(one.refused) for one in refused} == {Conflict}
+
+
 def test_a_correction_is_judged_as_a_report_is(flock: Flock) -> None:
     row = record(flock, 3, birds_died=10).kept
     record(flock, 1, birds_sold=480)
