@@ -314,7 +314,7 @@ RULES: Mapping[Action, Rule] = {
     Action.SEE_FARM: Rule(
         _READ_PRODUCTION | set(roles_of(Level.SPECIALIST)), About.FARM, Code.RUN_REPORTS, _EVERY_STAFF
     ),
-    # its places, equipment, measures and documents, and whether it works at present
+    # its name, size, places, equipment, measures and documents, and whether it works at present
     Action.KEEP_FARM: Rule(_EVERY_ADMIN | {Role.EXTENSION_OFFICER, Role.FARMER}, About.FARM),
     Action.MANAGE_FARM: Rule(_EVERY_ADMIN, About.FARM),  # suspend, reinstate, name its officers
     Action.RECORD_PRODUCTION: Rule(frozenset(roles_of(Level.FIELD, Level.END_USER)), About.FARM),

@@ -352,6 +352,11 @@ def mask_card(number: str) -> str:
     return f"{number[:4]}*****{number[-5:]}"
 
 
+def mask_tin(number: str) -> str:
+    """A TIN with all but its end hidden: `*****6789`."""
+    return number and f"*****{number[-4:]}"
+
+
 def parse_status(choices: type[StateT], text: str) -> StateT:
     """The status named in any case, with spaces or hyphens for underscores (domain.md 1.2). Raises InvalidInput."""
     code = "_".join(str(text).lower().replace("-", " ").replace("_", " ").split())

@@ -76,12 +76,17 @@ class Farms(Endpoint, FarmList):
 
 
 class OneFarm(Endpoint):
-    access = {"get": Action.SEE_FARM}
+    access = {"get": Action.SEE_FARM, "patch": Action.KEEP_FARM}
 
     @extend_schema(operation_id="farms_retrieve", responses=forms.FarmInfo)
     def get(self, request: Request, farm_id: uuid.UUID) -> Response:
         """One farm in my scope."""
         return Response(shown(request, farm_id))
+
+    @extend_schema(operation_id="farms_change", request=forms.FarmDetails, responses=forms.FarmInfo)
+    def patch(self, request: Request, farm_id: uuid.UUID) -> Response:
+        """Say anew how a farm is called and how large it is; what is left out stays. The scores follow."""
+        return moved(request, farm_id, farms.change_details, **sent(forms.FarmDetails, request, partial=True))
 
 
 # --- state and officers ---------------------------------------------------------------------------------------------

@@ -348,6 +348,16 @@ class FarmInfo(FarmRow):
         return farm.tin if self.context["whole"] else ""
 
 
+class FarmDetails(Plain):
+    farm_name = serializers.CharField(max_length=100)
+    tin = serializers.CharField(max_length=20, allow_blank=True, help_text="empty: none")
+    number_of_poultry_houses = serializers.IntegerField(min_value=1, max_value=32_767)
+    total_bird_capacity = serializers.IntegerField(
+        min_value=1, max_value=LARGEST_COUNT, help_text="birds; not below those that are there"
+    )
+    primary_production_type = Word(choices=ProductionType.choices)
+
+
 class FarmFilter(Plain):
     farm_status = Word(choices=FarmStatus.choices, required=False, allow_blank=True, default="")
     region = RegionCode(required=False, allow_blank=True, default=None, help_text="code")

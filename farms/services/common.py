@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from django.db import connection
-from django.db.models import Max, QuerySet
+from django.db.models import Max, QuerySet, Sum
 
 from accounts import selectors as people
 from accounts.models import User
@@ -17,6 +17,7 @@ from core import clock
 from core.errors import InvalidInput, NotAllowed, NotFound
 from farms import rules, selectors
 from farms.models import ApplicationEvent, EnrollmentEvent, Farm
+from farms.rules import FlockStatus
 
 TICK = timedelta(microseconds=1)  # between two events of one moment, so that they keep their order
 
@@ -96,3 +97,8 @@ def farm_for(actor: User, farm_id: uuid.UUID, action: Action, *, lock: bool = Tr
     if not people.may(actor, action, selectors.subject(farm)):
         raise NotAllowed("Your role does not let you do this to this farm.")
     return farm
+
+
+def birds_in(farm: Farm) -> int:
+    """The birds of its active flocks. Under the lock of the farm none come in the meantime."""
+    return farm.flocks.filter(status=FlockStatus.ACTIVE).aggregate(birds=Sum("current_count"))["birds"] or 0

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 from django.core.files.base import ContentFile
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from accounts import selectors as people
 from accounts.models import Constituency, District, User
@@ -30,13 +31,13 @@ from farms.models import (
     Infrastructure,
 )
 from farms.rules import Act, Condition, DocumentKind, FarmStatus, InfrastructureStatus, InfrastructureType
-from farms.services.common import checked_reason, farm_for
+from farms.services.common import birds_in, checked_reason, farm_for
 
 LARGEST_DOCUMENT = 8 * 1024 * 1024
 FORMS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png", b"%PDF-": ".pdf"}  # how a file of the kind begins
 
 
-# --- state and officers --------------------------------------------------------------------------------------------
+# --- state, officers, details ----------------------------------------------------------------------------------------
 
 
 @transaction.atomic
@@ -110,6 +111,67 @@ def _officer(officer_id: uuid.UUID, role: Role) -> User:
     if officer is None:
         raise InvalidInput(f"Choose an active person with the role {role.label}.")
     return officer
+
+
+@transaction.atomic
+def change_details(
+    *,
+    actor: User,
+    farm_id: uuid.UUID,
+    farm_name: str | None = None,
+    tin: str | None = None,
+    number_of_poultry_houses: int | None = None,
+    total_bird_capacity: int | None = None,
+    primary_production_type: str | None = None,
+) -> Farm:
+    """Say anew how a farm is called and how large it is: whoever keeps it. What is None stays. The scores follow.
+
+    Safe to repeat: what is so already writes nothing. Raises NotFound, NotAllowed, InvalidInput, also for a name or TIN
+    that another farm has, and Conflict for less room than there are birds.
+    """
+    farm = farm_for(actor, farm_id, Action.KEEP_FARM)
+    said = {
+        "farm_name": None if farm_name is None else " ".join(farm_name.split()),
+        "tin": None if tin is None else tin.strip().upper(),
+        "number_of_poultry_houses": number_of_poultry_houses,
+        "total_bird_capacity": total_bird_capacity,
+        "primary_production_type": primary_production_type,
+    }
+    before = {name: getattr(farm, name) for name in said}
+    for name, value in said.items():
+        if value is not None:
+            setattr(farm, name, value)
+    cleaning.check(farm)
+    changed = [name for name in said if getattr(farm, name) != before[name]]
+    if not changed:
+        return farm
+    if "total_bird_capacity" in changed and farm.total_bird_capacity < (birds := birds_in(farm)):
+        raise Conflict(
+            f"There are {birds} birds in active flocks: give room for at least so many, or end a flock first."
+        )
+    try:
+        with transaction.atomic():
+            farm.save(update_fields=[*changed, "updated_at"])
+    except IntegrityError:
+        cleaning.check(farm)  # another farm took it in the meantime: it says what
+        raise
+    _write_down(
+        "farm.change_details",
+        actor,
+        farm,
+        before=_details(before, changed),
+        after=_details(vars(farm), changed),
+    )
+    if "total_bird_capacity" in changed:
+        _score(farm)
+    if "farm_name" in changed:  # its old one may have kept it from moving to where it lies
+        enqueue("farms.tasks.sync_farmer_locations", str(farm.pk))
+    return farm
+
+
+def _details(values: Mapping[str, Any], changed: list[str]) -> dict[str, Any]:
+    """For the audit log, which is kept for ever and read by many: the TIN is masked."""
+    return {name: rules.mask_tin(values[name]) if name == "tin" else values[name] for name in changed}
 
 
 def _moved(actor: User, farm: Farm, act: Act, reason: str = "") -> Farm:

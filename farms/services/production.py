@@ -15,7 +15,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Max, Sum
+from django.db.models import Max
 
 from accounts import policy
 from accounts import selectors as people
@@ -27,7 +27,7 @@ from core.jobs.services import enqueue_many
 from farms import rules, selectors
 from farms.models import Alert, DailyProduction, Flock, MortalityRecord, ProductionCorrection
 from farms.rules import Act, AlertStatus, Cause, FlockStatus, FlockType, Health
-from farms.services.common import checked_reason, day_of, farm_for
+from farms.services.common import birds_in, checked_reason, day_of, farm_for
 
 EGGS = ("good_eggs", "broken_eggs", "dirty_eggs", "small_eggs", "soft_shell_eggs")
 LOSSES = ("birds_died", "birds_sold", "birds_culled")
@@ -74,7 +74,7 @@ def add_flock(
         current_count=initial_count,
     )
     cleaning.check(flock)
-    birds = farm.flocks.filter(status=FlockStatus.ACTIVE).aggregate(birds=Sum("current_count"))["birds"] or 0
+    birds = birds_in(farm)
     if birds + initial_count > farm.total_bird_capacity:
         raise Conflict(
             f"The farm has room for {farm.total_bird_capacity} birds and {birds} are there: at most"

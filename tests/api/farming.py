@@ -428,6 +428,7 @@ CASES: dict[tuple[str, str], Callable[[Farming, User | None], list[Case]]] = {
             *("flocks/", "production/", "figures/"),
         )
     },
+    ("patch", "farms/<uuid:farm_id>/"): lambda w, a: farm_cases(w, a, {"number_of_poultry_houses": 7}),
     **{
         ("post", f"farms/<uuid:farm_id>/{act}/"): lambda w, a: farm_cases(w, a, {"reason": "it was asked for"})
         for act in ("activate", "deactivate", "suspend", "reinstate")

@@ -153,6 +153,38 @@ def test_a_farm_rests_and_is_suspended_with_a_reason(farm: Farm, farmer: Client,
     assert post(local, f"{address}/reinstate", 200, {"reason": "cleared up"})["farm_status"] == "active"
 
 
+def test_who_keeps_a_farm_says_anew_what_it_is_called_and_how_large_it_is(
+    farm: Farm, farmer: Client, local: Client, sign_in: SignIn
+) -> None:
+    address = f"farms/{farm.pk}/"
+    before = get(farmer, f"farms/{farm.pk}")
+    changes = {"farm_name": "Darko  Layers", "tin": "p0012345678", "number_of_poultry_houses": 4}
+    told = send(farmer, "patch", address, 200, changes)
+    assert told == {**before, **changes, "farm_name": "Darko Layers", "tin": "P0012345678"}
+    changes = {"total_bird_capacity": 1_500, "primary_production_type": "Both"}
+    assert send(local, "patch", address, 200, changes) == {**told, **changes, "primary_production_type": "both"}
+    assert send(local, "patch", address, 200, {"tin": ""})["tin"] == ""
+    for nothing in ({}, {"farm_status": "suspended"}, {"is_government": True}, {"primary_phone": "0200000000"}):
+        assert send(local, "patch", address, 200, nothing) == {
+            **told,
+            **changes,
+            "primary_production_type": "both",
+            "tin": "",
+        }
+    for wrong in (
+        *({"farm_name": ""}, {"farm_name": None}, {"farm_name": "x" * 101}, {"tin": "12"}, {"tin": None}),
+        *({"number_of_poultry_houses": 0}, {"number_of_poultry_houses": None}, {"total_bird_capacity": "many"}),
+        {"primary_production_type": "ducks"},
+    ):
+        send(local, "patch", address, 400, wrong)
+    FlockFactory.create(farm=farm, initial_count=600)
+    assert "600 birds" in send(farmer, "patch", address, 409, {"total_bird_capacity": 599})["detail"]
+    taken = a_farm(place=farm.constituency).farm_name
+    assert "of this name" in send(farmer, "patch", address, 400, {"farm_name": taken.upper()})["detail"]
+    send(sign_in(living_in("BNT", Role.AUDITOR)), "patch", address, 403, {"tin": ""})
+    send(sign_in(living_in("TMW", Role.CONSTITUENCY_ADMIN)), "patch", address, 404, {"tin": ""})
+
+
 def test_officers_are_named_and_taken_back(farm: Farm, farmer: Client, local: Client) -> None:
     officer, official = living_in("BNT", Role.EXTENSION_OFFICER), living_in("BNT", Role.YEA_OFFICIAL)
     address = f"farms/{farm.pk}"

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 from django.db.models import Q
 
 from accounts import selectors as people
 from accounts.models import Constituency, StaffPermission, User
 from accounts.policy import Action
 from accounts.rules import Code, Kind, Role, kind
+from core import clock
 from core.base.models import AuditLog
 from core.errors import Conflict, DomainError, InvalidInput, NotAllowed, NotFound
 from farms import rules, selectors
-from farms.models import Farm, FarmAssignment, FarmDocument, FarmLocation, Infrastructure
-from farms.rules import Condition, DocumentKind, InfrastructureType
-from farms.services import farms
+from farms.models import Farm, FarmAssignment, FarmDocument, FarmLocation, Flock, Infrastructure
+from farms.rules import Condition, DocumentKind, FlockType, InfrastructureType
+from farms.services import farms, production
 from farms.services.farms import Equipment, Place
-from tests.factories import UserFactory, a_farm
+from tests.delivery.outbox import meanwhile, wait_for
+from tests.factories import FlockFactory, UserFactory, a_farm
+from tests.factories.farms import today
 from tests.farms.conftest import living_in
 from tests.farms.journey import apply, asked
 
@@ -105,6 +111,160 @@ def test_officers_are_named_by_an_admin(farm: Farm, local: User) -> None:
     farms.name_extension_officer(actor=local, farm_id=farm.pk, officer_id=None)
     assert not selectors.farms_in_scope(officer)
     assert AuditLog.objects.count() == 4
+
+
+# --- name, size and TIN --------------------------------------------------------------------------------------------
+
+
+def change(farm: Farm, *, by: User | None = None, **said: Any) -> Farm:
+    return farms.change_details(actor=by or farm.user, farm_id=farm.pk, **said)
+
+
+def test_a_farm_is_called_and_built_otherwise_and_the_scores_follow(farm: Farm, local: User) -> None:
+    Farm.objects.filter(pk=farm.pk).update(tin="P0012345678", number_of_poultry_houses=2, total_bird_capacity=1_000)
+    old_name = farm.farm_name
+    change(farm, farm_name=" Darko  Layers ", tin=" c0099887766 ", total_bird_capacity=2_000)
+    kept = again(farm)
+    assert (kept.farm_name, kept.tin, kept.total_bird_capacity) == ("Darko Layers", "C0099887766", 2_000)
+    assert (kept.number_of_poultry_houses, kept.primary_production_type) == (2, "layers"), "what is not said stays"
+    row = AuditLog.objects.get(action="farm.change_details")
+    assert (row.actor, row.subject_id) == (farm.user, str(farm.pk))
+    assert row.before == {"farm_name": old_name, "tin": "*****5678", "total_bird_capacity": 1_000}
+    assert row.after == {"farm_name": "Darko Layers", "tin": "*****7766", "total_bird_capacity": 2_000}
+    assert asked("calculate_farm_scores") == asked("sync_farmer_locations") == [[str(farm.pk)]]
+
+    change(farm, by=local, number_of_poultry_houses=3, primary_production_type="both", tin="")
+    kept = again(farm)
+    assert (kept.number_of_poultry_houses, kept.primary_production_type, kept.tin) == (3, "both", "")
+    assert len(asked("calculate_farm_scores")) == 1, "no score depends on these"
+    last = AuditLog.objects.filter(action="farm.change_details").latest("at")
+    more = {"number_of_poultry_houses": 2, "primary_production_type": "layers"}
+    assert (last.actor, last.before) == (local, {"tin": "*****7766", **more})
+
+
+def test_what_a_farm_is_already_is_not_written_again(farm: Farm) -> None:
+    before = again(farm).updated_at
+    change(farm, farm_name=farm.farm_name, total_bird_capacity=farm.total_bird_capacity)
+    change(farm)
+    assert again(farm).updated_at == before
+    assert not AuditLog.objects.exists()
+    assert not asked("calculate_farm_scores")
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"farm_name": "  "}, "farm_name"),
+        ({"farm_name": "x" * 101}, "farm_name"),
+        ({"tin": "12"}, "TIN: write a letter and ten digits"),
+        ({"number_of_poultry_houses": 0}, "number_of_poultry_houses must be at least 1"),
+        ({"number_of_poultry_houses": 40_000}, "number_of_poultry_houses"),
+        ({"total_bird_capacity": 0}, "total_bird_capacity must be at least 1"),
+        ({"total_bird_capacity": 2**31}, "total_bird_capacity"),
+        ({"primary_production_type": "ducks"}, "primary_production_type"),
+    ],
+)
+def test_a_detail_that_cannot_be_is_refused_in_words(farm: Farm, said: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        change(farm, **said)
+    assert not AuditLog.objects.exists()
+
+
+def test_name_and_tin_of_another_farm_are_refused(farm: Farm) -> None:
+    other = a_farm(place=farm.constituency, farm_name="Darko Layers", tin="P0012345678")
+    with pytest.raises(InvalidInput, match="a farm of this name in this constituency already"):
+        change(farm, farm_name="darko layers")
+    with pytest.raises(InvalidInput, match="a farm with this TIN already"):
+        change(farm, tin=other.tin)
+    elsewhere = a_farm(place=Constituency.objects.get(code="TMW"))
+    assert change(elsewhere, farm_name="Darko Layers").farm_name == "Darko Layers"
+
+
+def test_there_is_room_for_the_birds_that_are_there(farm: Farm) -> None:
+    FlockFactory.create(farm=farm, initial_count=600, current_count=590)
+    with pytest.raises(Conflict, match="590 birds in active flocks"):
+        change(farm, total_bird_capacity=589)
+    assert change(farm, total_bird_capacity=590).total_bird_capacity == 590
+    Flock.objects.update(current_count=0, status="sold", ended_on=today(), left_at_end=590)
+    assert change(farm, total_bird_capacity=1).total_bird_capacity == 1
+
+
+@pytest.mark.parametrize(
+    ("role", "place", "outcome"),
+    [
+        (Role.CONSTITUENCY_ADMIN, "BNT", None),
+        (Role.REGIONAL_ADMIN, "EJS", None),
+        (Role.NATIONAL_ADMIN, "TMW", None),
+        (Role.EXTENSION_OFFICER, "BNT", NotFound),  # but for their farms
+        (Role.CONSTITUENCY_ADMIN, "EJS", NotFound),
+        (Role.FARMER, "BNT", NotFound),
+        (Role.AUDITOR, "BNT", NotAllowed),
+        (Role.VETERINARY_OFFICER, "BNT", NotAllowed),
+    ],
+)
+def test_who_changes_a_farm(farm: Farm, role: Role, place: str, outcome: type[DomainError] | None) -> None:
+    person = living_in(place, role)
+    if outcome is None:
+        assert change(farm, by=person, total_bird_capacity=77).total_bird_capacity == 77
+        return
+    with pytest.raises(outcome):
+        change(farm, by=person, total_bird_capacity=77)
+    assert again(farm).total_bird_capacity != 77
+
+
+@pytest.mark.django_db(transaction=True)
+def test_birds_that_arrive_meanwhile_have_room_or_stay_away() -> None:
+    farm = a_farm(total_bird_capacity=1_000)
+    refused: list[Conflict] = []
+
+    def attempt(what: Callable[[], object]) -> Callable[[], None]:
+        def one() -> None:
+            try:
+                what()
+            except Conflict as error:
+                refused.append(error)
+
+        return one
+
+    def arrive() -> None:
+        production.add_flock(
+            actor=farm.user,
+            farm_id=farm.pk,
+            flock_type=FlockType.LAYERS,
+            arrival_date=today(),
+            initial_count=600,
+            now=clock.now(),
+        )
+
+    with meanwhile(attempt(arrive), attempt(lambda: change(farm, total_bird_capacity=500))):
+        pass
+    birds = sum(Flock.objects.values_list("current_count", flat=True))
+    assert (birds, again(farm).total_bird_capacity) in ((600, 1_000), (0, 500))
+    assert len(refused) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_farms_that_take_a_name_at_once_one_is_told_so() -> None:
+    one = a_farm()
+    other = a_farm(place=one.constituency)
+    told: list[str] = []
+
+    def attempt() -> None:
+        with pytest.raises(InvalidInput) as refused:
+            change(other, farm_name="Darko Layers")
+        told.append(str(refused.value))
+
+    def waits_for_the_name() -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+            return bool(cursor.fetchone()[0])
+
+    with ExitStack() as after_the_commit, transaction.atomic():
+        change(one, farm_name="Darko Layers")
+        after_the_commit.enter_context(meanwhile(attempt))
+        wait_for(waits_for_the_name, "the second farm waits for the name")
+    assert "a farm of this name in this constituency already" in told[0]
+    assert again(other).farm_name == other.farm_name
 
 
 # --- who sees farms ------------------------------------------------------------------------------------------------
@@ -248,7 +408,6 @@ def test_what_is_no_document_is_refused(farm: Farm, content: bytes, words: str) 
 
 
 def test_an_applicant_adds_documents_until_the_application_is_over(local: User) -> None:
-    from core import clock
     from farms.services import applications
 
     application = apply()

@@ -319,7 +319,12 @@ def test_a_correction_keeps_what_was_said_before_and_the_bird_count(flock: Flock
 
 
 def test_what_was_recorded_first_may_come_again_after_corrections(flock: Flock) -> None:
-    said = {"good_eggs": 400, "birds_died": 20, "mortality_reason": "heat", "feed_consumed_kg": Decimal(50)}
+    said: dict[str, Any] = {
+        "good_eggs": 400,
+        "birds_died": 20,
+        "mortality_reason": "heat",
+        "feed_consumed_kg": Decimal(50),
+    }
     row = record(flock, **said).kept
     assert row
     correct(row, good_eggs=390, birds_died=20, mortality_reason="heat", feed_consumed_kg=Decimal("49.5"))
