@@ -15,6 +15,7 @@ from accounts.models import User
 from accounts.policy import Action
 from core import clock
 from core.errors import InvalidInput, NotAllowed, NotFound
+from core.jobs.services import enqueue_coalesced
 from farms import rules, selectors
 from farms.models import ApplicationEvent, EnrollmentEvent, Farm
 from farms.rules import FlockStatus
@@ -102,3 +103,13 @@ def farm_for(actor: User, farm_id: uuid.UUID, action: Action, *, lock: bool = Tr
 def birds_in(farm: Farm) -> int:
     """The birds of its active flocks. Under the lock of the farm none come in the meantime."""
     return farm.flocks.filter(status=FlockStatus.ACTIVE).aggregate(birds=Sum("current_count"))["birds"] or 0
+
+
+def score(farm_id: uuid.UUID) -> None:
+    """Have a farm scored anew after this transaction: one run for all changes that nobody has looked at yet."""
+    enqueue_coalesced("farms.tasks.calculate_farm_scores", str(farm_id), str(farm_id))
+
+
+def sync_places(farm_id: uuid.UUID) -> None:
+    """Have the place of a farm's primary location copied after this transaction, as `score`."""
+    enqueue_coalesced("farms.tasks.sync_farmer_locations", str(farm_id), str(farm_id))

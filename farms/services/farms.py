@@ -19,7 +19,6 @@ from accounts.rules import Role
 from core.base import cleaning
 from core.base.services import record
 from core.errors import Conflict, InvalidInput, NotAllowed, NotFound
-from core.jobs.services import enqueue
 from farms import rules
 from farms.models import (
     Biosecurity,
@@ -31,7 +30,7 @@ from farms.models import (
     Infrastructure,
 )
 from farms.rules import Act, Condition, DocumentKind, FarmStatus, InfrastructureStatus, InfrastructureType
-from farms.services.common import birds_in, checked_reason, farm_for
+from farms.services.common import birds_in, checked_reason, farm_for, score, sync_places
 
 LARGEST_DOCUMENT = 8 * 1024 * 1024
 FORMS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png", b"%PDF-": ".pdf"}  # how a file of the kind begins
@@ -163,9 +162,9 @@ def change_details(
         after=_details(vars(farm), changed),
     )
     if "total_bird_capacity" in changed:
-        _score(farm)
+        score(farm.pk)
     if "farm_name" in changed:  # its old one may have kept it from moving to where it lies
-        enqueue("farms.tasks.sync_farmer_locations", str(farm.pk))
+        sync_places(farm.pk)
     return farm
 
 
@@ -240,7 +239,7 @@ def make_primary(*, actor: User, location_id: uuid.UUID) -> FarmLocation:
         location.farm.locations.filter(is_primary=True).update(is_primary=False)
         location.is_primary = True
         location.save(update_fields=["is_primary", "updated_at"])
-        enqueue("farms.tasks.sync_farmer_locations", str(location.farm_id))
+        sync_places(location.farm_id)
     return location
 
 
@@ -290,7 +289,7 @@ def _put(location: FarmLocation, place: Place) -> FarmLocation:
     location.land_size_acres = place.land_size_acres
     cleaning.check(location)
     location.save()
-    enqueue("farms.tasks.sync_farmer_locations", str(location.farm_id))
+    sync_places(location.farm_id)
     return location
 
 
@@ -326,7 +325,7 @@ def save_infrastructure(
         setattr(row, name, value)
     cleaning.check(row)
     row.save()
-    _score(farm)
+    score(farm.pk)
     return row
 
 
@@ -345,7 +344,7 @@ def save_biosecurity(*, actor: User, farm_id: uuid.UUID, measures: Mapping[str, 
     for name, value in measures.items():
         setattr(row, name, value)
     row.save()
-    _score(farm)
+    score(farm.pk)
     return row
 
 
@@ -357,7 +356,7 @@ def add_document(*, actor: User, farm_id: uuid.UUID, kind: DocumentKind, content
     """
     farm = farm_for(actor, farm_id, Action.KEEP_FARM)
     document = _stored(FarmDocument(farm=farm, kind=kind), content)
-    _score(farm)
+    score(farm.pk)
     return document
 
 
@@ -394,7 +393,3 @@ def _stored(document: FarmDocument, content: bytes) -> FarmDocument:
     cleaning.check(document)
     document.save(force_insert=True)
     return document
-
-
-def _score(farm: Farm) -> None:
-    enqueue("farms.tasks.calculate_farm_scores", str(farm.pk))

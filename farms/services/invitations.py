@@ -29,7 +29,7 @@ from farms.models import (
     FarmLocation,
 )
 from farms.rules import Act, ApplicationStatus, ApplicationType, FarmStatus, InvitationStatus
-from farms.services.common import in_order, number
+from farms.services.common import in_order, number, score, sync_places
 
 LIFE = timedelta(days=30)
 GONE = "This invitation is not valid any more. Ask the office that approved your application for a new one."
@@ -103,7 +103,7 @@ def accept(*, token: str, password: str | None, where: Where, now: datetime, far
     cleaning.check(location)
     location.save(force_insert=True)
     if FarmDocument.objects.filter(application=application).update(application=None, farm=farm):
-        enqueue("farms.tasks.calculate_farm_scores", str(farm.pk))
+        score(farm.pk)
     _move(invitation, Act.ACCEPT)
     application.status, application.last_movement_at = after, now
     application.save(update_fields=["status", "last_movement_at", "updated_at"])
@@ -115,7 +115,7 @@ def accept(*, token: str, password: str | None, where: Where, now: datetime, far
         at=in_order(application.events.all(), now),
     )
     enqueue("accounts.tasks.send_welcome_notification", str(farm.user_id))
-    enqueue("farms.tasks.sync_farmer_locations", str(farm.pk))
+    sync_places(farm.pk)
     return farm
 
 
