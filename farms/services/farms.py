@@ -210,6 +210,12 @@ class Place:
     land_size_acres: Decimal | None = None
 
 
+PLACE = (
+    *("constituency_id", "district_id", "digital_address", "community", "latitude", "longitude", "land_size_acres"),
+    "gps_verified",
+)
+
+
 @transaction.atomic
 def add_location(*, actor: User, farm_id: uuid.UUID, place: Place) -> FarmLocation:
     """Add a location; the first one is the primary. Raises NotFound, NotAllowed, and InvalidInput, also for a digital
@@ -253,8 +259,17 @@ def verify_gps(*, actor: User, location_id: uuid.UUID) -> FarmLocation:
         raise NotAllowed("An officer verifies the place, not the farmer.")
     if location.latitude is None:
         raise Conflict("This location has no GPS point. Enter it first.")
-    location.gps_verified = True
-    location.save(update_fields=["gps_verified", "updated_at"])
+    if not location.gps_verified:
+        location.gps_verified = True
+        location.save(update_fields=["gps_verified", "updated_at"])
+        point = {"location": location.pk, "latitude": location.latitude, "longitude": location.longitude}
+        _write_down(
+            "farm.verify_gps",
+            actor,
+            location.farm,
+            before=point | {"gps_verified": False},
+            after=point | {"gps_verified": True},
+        )
     return location
 
 
@@ -264,7 +279,9 @@ def remove_location(*, actor: User, location_id: uuid.UUID) -> None:
     location = _location(actor, location_id, Action.KEEP_FARM)
     if location.is_primary:
         raise Conflict("The primary location cannot be removed. Make another one primary first.")
+    removed = {"location": location.pk, **{name: getattr(location, name) for name in PLACE}}
     location.delete()
+    _write_down("farm.remove_location", actor, location.farm, before=removed)
 
 
 def _location(actor: User, location_id: uuid.UUID, action: Action) -> FarmLocation:

@@ -340,6 +340,37 @@ def test_a_changed_point_is_not_verified_any_more(farm: Farm, local: User) -> No
     assert not farms.change_location(actor=farm.user, location_id=location.pk, place=moved).gps_verified
 
 
+def test_who_verified_a_point_and_who_removed_a_location_stays_known(farm: Farm, local: User) -> None:
+    here = Place(
+        constituency=farm.constituency,
+        digital_address="AK-184-2278",
+        community="Abrepo",
+        latitude=Decimal("6.65"),
+        longitude=Decimal("-1.61"),
+        land_size_acres=Decimal("2.5"),
+    )
+    location = farms.add_location(actor=farm.user, farm_id=farm.pk, place=here)
+    for _ in range(2):
+        farms.verify_gps(actor=local, location_id=location.pk)
+    row = AuditLog.objects.get(action="farm.verify_gps")
+    point = {"location": str(location.pk), "latitude": "6.650000", "longitude": "-1.610000"}
+    assert (row.actor, row.subject_type, row.subject_id) == (local, "farm", str(farm.pk))
+    assert (row.before, row.after) == ({**point, "gps_verified": False}, {**point, "gps_verified": True})
+
+    farms.remove_location(actor=farm.user, location_id=location.pk)
+    row = AuditLog.objects.get(action="farm.remove_location")
+    assert (row.actor, row.subject_id, row.after) == (farm.user, str(farm.pk), None)
+    assert row.before == {
+        **point,
+        "gps_verified": True,
+        "constituency_id": str(farm.constituency_id),
+        "district_id": str(location.district_id),
+        "digital_address": "AK-184-2278",
+        "community": "Abrepo",
+        "land_size_acres": "2.50",
+    }
+
+
 def test_a_bad_place_is_refused_in_words(farm: Farm) -> None:
     tema = Constituency.objects.select_related("region", "district").get(code="TMW")
     farms.add_location(actor=farm.user, farm_id=farm.pk, place=Place(constituency=tema, digital_address="GT-123-4567"))
