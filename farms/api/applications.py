@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import Prefetch, QuerySet
+from django.http import FileResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics
 from rest_framework.exceptions import ValidationError
@@ -27,7 +28,7 @@ from core.api.views import Access, Endpoint
 from core.errors import NotFound
 from farms import links, selectors
 from farms.api import serializers as forms
-from farms.api.documents import DOCUMENT, DocumentParser, documents, received
+from farms.api.documents import DOCUMENT, FILE, DocumentParser, FileEndpoint, documents, file_of, received
 from farms.models import ApplicationEvent, FarmApplication, FarmInvitation, ReviewNote
 from farms.services import applications, farms
 from farms.services.applications import Details
@@ -266,3 +267,12 @@ class Documents(Endpoint):
         """Add a document: the body is the file, a JPEG, a PNG or a PDF."""
         document = farms.add_application_document(application_id=application_id, actor=me(request), **received(request))
         return Response(forms.DocumentInfo(document).data, status=201)
+
+
+class OneDocument(FileEndpoint):
+    access = {"get": Action.SEE_APPLICATIONS}
+
+    @extend_schema(operation_id="applications_document", responses=FILE)
+    def get(self, request: Request, application_id: uuid.UUID, document_id: uuid.UUID) -> FileResponse:
+        """A document of an application as it was sent, until it becomes a farm, which takes it over."""
+        return file_of(visible(request, application_id).documents.all(), document_id)

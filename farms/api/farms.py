@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db.models import Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
+from django.http import FileResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics
 from rest_framework.request import Request
@@ -21,8 +22,8 @@ from core.api.views import Access, Endpoint
 from core.errors import NotAllowed, NotFound
 from farms import selectors
 from farms.api import serializers as forms
-from farms.api.documents import DOCUMENT, DocumentParser, documents, received
-from farms.models import Farm, FarmAssignment, FarmLocation, FarmScore
+from farms.api.documents import DOCUMENT, FILE, DocumentParser, FileEndpoint, documents, file_of, received
+from farms.models import Farm, FarmAssignment, FarmDocument, FarmLocation, FarmScore
 from farms.rules import FlockStatus
 from farms.services import farms
 from farms.services.farms import Equipment, Place
@@ -303,6 +304,14 @@ class Biosecurity(Endpoint):
         return Response(forms.BiosecurityInfo(row).data)
 
 
+def papers(request: Request, farm_id: uuid.UUID) -> QuerySet[FarmDocument]:
+    """The documents of a farm, when who asks keeps it. Raises NotFound and NotAllowed."""
+    farm = visible(request, farm_id)
+    if not people.may(me(request), Action.KEEP_FARM, selectors.subject(farm)):
+        raise NotAllowed("The documents of a farm are for those who keep it.")
+    return farm.documents.all()
+
+
 class Documents(Endpoint):
     access = {"get": Action.KEEP_FARM, "post": Action.KEEP_FARM}
     parser_classes = [DocumentParser]
@@ -310,10 +319,7 @@ class Documents(Endpoint):
     @extend_schema(operation_id="farms_documents", responses=forms.DocumentInfo(many=True))
     def get(self, request: Request, farm_id: uuid.UUID) -> Response:
         """The documents of a farm, for those who keep it."""
-        farm = visible(request, farm_id)
-        if not people.may(me(request), Action.KEEP_FARM, selectors.subject(farm)):
-            raise NotAllowed("The documents of a farm are for those who keep it.")
-        return Response(documents(farm.documents.all()))
+        return Response(documents(papers(request, farm_id)))
 
     @extend_schema(
         operation_id="farms_add_document",
@@ -326,6 +332,15 @@ class Documents(Endpoint):
         """Add a document: the body is the file, a JPEG, a PNG or a PDF. The scores follow."""
         document = farms.add_document(actor=me(request), farm_id=farm_id, **received(request))
         return Response(forms.DocumentInfo(document).data, status=201)
+
+
+class OneDocument(FileEndpoint):
+    access = {"get": Action.KEEP_FARM}
+
+    @extend_schema(operation_id="farms_document", responses=FILE)
+    def get(self, request: Request, farm_id: uuid.UUID, document_id: uuid.UUID) -> FileResponse:
+        """A document of a farm as it was sent, for those who keep it."""
+        return file_of(papers(request, farm_id), document_id)
 
 
 class Scores(Endpoint, ScoreList):

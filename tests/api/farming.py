@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.core.files.base import ContentFile
+
 from accounts import selectors as people
 from accounts.models import Constituency, User
 from accounts.policy import Action
@@ -22,6 +24,7 @@ from farms.models import (
     Farm,
     FarmApplication,
     FarmAssignment,
+    FarmDocument,
     FarmLocation,
     Flock,
     Infrastructure,
@@ -57,6 +60,7 @@ class Farming:
     deaths: list[MortalityRecord]
     locations: list[FarmLocation]
     equipment: list[Infrastructure]
+    documents: list[FarmDocument]
     batches: list[Batch]
 
 
@@ -91,6 +95,7 @@ def add_farm(found: Farming, code: str, **about: Any) -> Farm:
         )
     )
     found.equipment.append(Infrastructure.objects.create(farm=farm, infrastructure_type="storage"))
+    found.documents.append(a_document(farm=farm))
     for level in ReviewLevel if code == OWN else [ReviewLevel.CONSTITUENCY]:
         due = {"level": level, "entered_at": now, "due_at": now + timedelta(days=7)}
         application = FarmApplicationFactory.create(constituency=place, status=rules.APPLICATION_AT[level])
@@ -102,6 +107,7 @@ def add_farm(found: Farming, code: str, **about: Any) -> Farm:
             submitted_at=now,
         )
         found.applications.append(application)
+        found.documents.append(a_document(application=application))
         found.enrollments.append(enrollment)
         found.reviews.append(ReviewItem.objects.create(application=application, **due))
         found.reviews.append(ReviewItem.objects.create(enrollment=enrollment, **due))
@@ -120,6 +126,12 @@ def add_farm(found: Farming, code: str, **about: Any) -> Farm:
     return farm
 
 
+def a_document(**of: Any) -> FarmDocument:
+    document = FarmDocument(kind="ghana_card", **of)
+    document.file.save(".jpg", ContentFile(JPEG))
+    return document
+
+
 def ids(found: Farming) -> dict[str, list[str]]:
     """What addresses may name, by the name of the id."""
     rows: dict[str, list[Any]] = {
@@ -128,6 +140,7 @@ def ids(found: Farming) -> dict[str, list[str]]:
         "farm_id": found.farms,
         "location_id": found.locations,
         "infrastructure_id": found.equipment,
+        "document_id": found.documents,
         "batch_id": found.batches,
         "enrollment_id": found.enrollments,
         "flock_id": found.flocks,
@@ -190,6 +203,23 @@ def equipment_cases(found: Farming, actor: User | None) -> list[Case]:
             {"infrastructure_type": "storage"},
         )
         for row in found.equipment
+    ]
+
+
+def document_cases(found: Farming, actor: User | None) -> list[Case]:
+    return [
+        of_farm(actor, row.farm, {"farm_id": str(row.farm_id), "document_id": str(row.pk)})
+        for row in found.documents
+        if row.farm
+    ]
+
+
+def paper_cases(found: Farming, actor: User | None) -> list[Case]:
+    """Documents of applications."""
+    return [
+        Case(row.application.place, {"application_id": str(row.application_id), "document_id": str(row.pk)})
+        for row in found.documents
+        if row.application
     ]
 
 
@@ -447,6 +477,8 @@ CASES: dict[tuple[str, str], Callable[[Farming, User | None], list[Case]]] = {
     ("put", "farms/<uuid:farm_id>/infrastructure/<uuid:infrastructure_id>/"): equipment_cases,
     ("patch", "farms/<uuid:farm_id>/biosecurity/"): lambda w, a: farm_cases(w, a, {"footbath": True}),
     ("post", "farms/<uuid:farm_id>/documents/"): lambda w, a: farm_cases(w, a, JPEG, content_type="image/jpeg"),
+    ("get", "farms/<uuid:farm_id>/documents/<uuid:document_id>/"): document_cases,
+    ("get", "applications/<uuid:application_id>/documents/<uuid:document_id>/"): paper_cases,
     ("post", "farms/<uuid:farm_id>/flocks/"): lambda w, a: farm_cases(w, a, NEW_FLOCK),
     ("get", "flocks/<uuid:flock_id>/"): flock_cases,
     ("get", "flocks/<uuid:flock_id>/production/"): flock_cases,

@@ -432,6 +432,10 @@ def test_a_document_is_the_body_and_its_kind_stands_in_the_address(sign_in: Sign
     told = add(JPEG)
     assert (told.status_code, told.json()["kind"]) == (201, "ghana_card")
     assert client.get(address).json() == [told.json()]
+    file: Any = client.get(f"{address}{told.json()['id']}/", headers={"Accept": "image/*"})
+    assert (b"".join(file.streaming_content), file["Content-Type"]) == (JPEG, "image/jpeg")
+    assert client.get(f"{API}/applications/{apply().pk}/documents/{told.json()['id']}/").status_code == 404
+    assert sign_in(living_in("TMW", Role.CONSTITUENCY_ADMIN)).get(f"{address}{told.json()['id']}/").status_code == 404
     assert add(b"GIF89a").status_code == 400
     assert add(JPEG, kind="passport").status_code == 400
     assert "Send the file itself" in add(b"").json()["detail"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from farms.services import scores
 from tests.api.conftest import API, SignIn, living_in
 from tests.factories import DailyProductionFactory, FlockFactory, a_farm
 from tests.factories.farms import today
-from tests.farms.test_farms import JPEG
+from tests.farms.test_farms import JPEG, PDF, PNG
 
 pytestmark = pytest.mark.django_db
 JSON = "application/json"
@@ -244,6 +245,42 @@ def test_equipment_measures_and_documents_are_kept(farm: Farm, farmer: Client) -
     assert answer.status_code == 201, answer.content
     assert get(farmer, f"{address}/documents") == [answer.json()]
     assert FarmDocument.objects.get().file.read() == JPEG
+
+
+@pytest.mark.parametrize(
+    ("content", "kind_of_file", "ending"),
+    [(JPEG, "image/jpeg", "jpg"), (PNG, "image/png", "png"), (PDF, "application/pdf", "pdf")],
+)
+def test_a_document_is_read_as_it_was_sent(
+    farm: Farm, farmer: Client, local: Client, content: bytes, kind_of_file: str, ending: str
+) -> None:
+    sent = farmer.post(f"{API}/farms/{farm.pk}/documents/?kind=photo_site", content, kind_of_file).json()
+    for client, wanted in ((farmer, kind_of_file), (local, "*/*"), (local, "text/html"), (local, "application/json")):
+        answer: Any = client.get(f"{API}/farms/{farm.pk}/documents/{sent['id']}/", headers={"Accept": wanted})
+        assert (answer.status_code, b"".join(answer.streaming_content)) == (200, content)
+        assert answer["Content-Type"] == kind_of_file
+        assert answer["Content-Disposition"] == f'attachment; filename="photo_site.{ending}"'
+        assert answer["X-Content-Type-Options"] == "nosniff"
+        assert {"no-store", "private"} <= set(answer["Cache-Control"].split(", "))
+
+
+def test_a_document_is_found_at_its_own_farm_alone(
+    farm: Farm, farmer: Client, local: Client, sign_in: SignIn, files: Path
+) -> None:
+    other = a_farm(place=farm.constituency)
+    sent = farmer.post(f"{API}/farms/{farm.pk}/documents/?kind=ghana_card", JPEG, "image/jpeg").json()
+    address = f"{API}/farms/{farm.pk}/documents/{sent['id']}/"
+    assert local.get(f"{API}/farms/{other.pk}/documents/{sent['id']}/").status_code == 404
+    assert local.get(f"{API}/applications/{farm.application_id}/documents/{sent['id']}/").status_code == 404
+    assert local.get(f"{API}/farms/{farm.pk}/documents/{farm.pk}/").status_code == 404
+    assert sign_in(other.user).get(address).status_code == 404
+    assert sign_in(living_in("TMW", Role.CONSTITUENCY_ADMIN)).get(address).status_code == 404
+    assert sign_in(living_in("BNT", Role.AUDITOR)).get(address).status_code == 403
+    for file in files.rglob("*.jpg"):
+        file.unlink()
+    told = local.get(address, headers={"Accept": "image/jpeg"})
+    assert (told.status_code, told["Content-Type"]) == (404, "application/problem+json")
+    assert "not in its place" in told.json()["detail"]
 
 
 def test_scores_are_listed_with_their_parts(farm: Farm, farmer: Client) -> None:
