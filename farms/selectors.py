@@ -176,10 +176,12 @@ def farms(
     farm_status: str = "",
     region: Region | None = None,
     constituency: Constituency | None = None,
+    extension_officer: uuid.UUID | None = None,
+    is_government: bool | None = None,
     search: str = "",
 ) -> QuerySet[Farm]:
-    """Farms with their places and officers: in a status, in a place; of a number that begins like `search`, or of that
-    phone. Raises InvalidInput for a search that is neither.
+    """Farms with their places and officers: in a status, in a place, of an extension officer, of the programme or not;
+    of a number that begins like `search`, or of that phone. Raises InvalidInput for a search that is neither.
     """
     found = Farm.objects.select_related("constituency__region", "extension_officer")
     if search:
@@ -187,8 +189,14 @@ def farms(
         found = found.filter(
             Q(farm_number__startswith=number) if number.startswith("YEA") else Q(primary_phone=_phone(search, "YEA-AH"))
         )
-    wanted = {"farm_status": farm_status, "constituency__region": region, "constituency": constituency}
-    return found.filter(**{name: value for name, value in wanted.items() if value})
+    wanted = {
+        "farm_status": farm_status or None,
+        "constituency__region": region,
+        "constituency": constituency,
+        "extension_officer": extension_officer,
+        "is_government": is_government,
+    }
+    return found.filter(**{name: value for name, value in wanted.items() if value is not None})
 
 
 # By number, for a part of the country: numbers begin with the region, so to walk them in order may pass most farms

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import time
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import QuerySet
@@ -35,7 +36,11 @@ class Alerts(Endpoint, AlertList):
 
     def get_queryset(self) -> QuerySet[Alert]:
         wanted = asked(forms.AlertFilter, self.request)
-        by = {"status": "status", "severity": "severity", "farm": "farm", "since": "day__gte"}
+        by = {
+            **{name: name for name in ("status", "severity", "kind", "farm")},
+            "region": "farm__constituency__region",
+            "since": "day__gte",
+        }
         conditions = {by[name]: value for name, value in wanted.items() if value}
         return selectors.alerts_in_scope(me(self.request)).filter(**conditions)
 
@@ -72,9 +77,13 @@ class DeathsToInspect(Endpoint, MortalityList):
     ordering = ("inspect_by", "id")
 
     def get_queryset(self) -> QuerySet[MortalityRecord]:
-        return selectors.deaths_to_inspect(me(self.request))
+        wanted = asked(forms.MortalityFilter, self.request)
+        found = selectors.deaths_to_inspect(me(self.request))
+        if wanted["since"]:
+            found = found.filter(inspect_by__gte=clock.at(wanted["since"], time.min))
+        return found.filter(inspect_by__lte=clock.at(wanted["until"], time.max)) if wanted["until"] else found
 
-    @extend_schema(operation_id="mortality_list")
+    @extend_schema(operation_id="mortality_list", parameters=[forms.MortalityFilter])
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Deaths in my scope into which a veterinary officer is still to look, the most urgent first."""
         return super().get(request, *args, **kwargs)

@@ -66,7 +66,8 @@ class Farms(Endpoint, FarmList):
     def get_queryset(self) -> QuerySet[Farm]:
         wanted = asked(forms.FarmFilter, self.request)
         scope = selectors.farms_in_scope(me(self.request))
-        if scope.query.has_filters() or wanted["region"] or wanted["constituency"] or wanted["search"]:
+        narrow = ("region", "constituency", "extension_officer", "search")
+        if scope.query.has_filters() or any(wanted[name] for name in narrow):
             self.sorted_by = (selectors.BY_NUMBER,)
         return selectors.farms(**wanted) & scope
 

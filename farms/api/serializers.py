@@ -37,6 +37,7 @@ from farms.models import (
     ReviewNote,
 )
 from farms.rules import (
+    AlertKind,
     AlertStatus,
     ApplicationStatus,
     ApplicationType,
@@ -362,6 +363,10 @@ class FarmFilter(Plain):
     farm_status = Word(choices=FarmStatus.choices, required=False, allow_blank=True, default="")
     region = RegionCode(required=False, allow_blank=True, default=None, help_text="code")
     constituency = ConstituencyCode(required=False, allow_blank=True, default=None, help_text="code")
+    extension_officer = serializers.UUIDField(required=False, default=None)
+    is_government = serializers.BooleanField(
+        required=False, allow_null=True, default=None, help_text="of the government programme"
+    )
     search = serializers.CharField(
         required=False,
         allow_blank=True,
@@ -808,8 +813,15 @@ class AlertInfo(AlertBase):
 class AlertFilter(Plain):
     status = Word(choices=AlertStatus.choices, required=False, allow_blank=True, default="")
     severity = Word(choices=[(one.value, one.value) for one in Severity], required=False, allow_blank=True, default="")
+    kind = Word(choices=AlertKind.choices, required=False, allow_blank=True, default="")
+    region = RegionCode(required=False, allow_blank=True, default=None, help_text="code")
     farm = serializers.UUIDField(required=False, default=None)
     since = serializers.DateField(required=False, default=None, help_text="of this day or later")
+
+
+class MortalityFilter(Plain):
+    since = serializers.DateField(required=False, default=None, help_text="to be inspected by this day or later")
+    until = serializers.DateField(required=False, default=None, help_text="to be inspected by this day or earlier")
 
 
 class MortalityInfo(MortalityBase):

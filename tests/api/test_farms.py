@@ -73,7 +73,18 @@ def test_filters_narrow_the_list_to_what_is_asked(sign_in: SignIn, head: User, f
     assert numbers(client, search="YEA") == both
     assert numbers(client, search=farm.primary_phone) == [farm.farm_number]
     assert numbers(local) == [farm.farm_number]
-    for wrong in ({"farm_status": "sold"}, {"region": "XX"}, {"search": "Darko"}, {"limit": "201"}):
+    officer = living_in("BNT", Role.EXTENSION_OFFICER)
+    Farm.objects.filter(pk=farm.pk).update(extension_officer=officer, is_government=True)
+    assert numbers(client, extension_officer=str(officer.pk)) == [farm.farm_number]
+    assert numbers(client, extension_officer=str(farm.user_id)) == []
+    assert numbers(client, is_government="true") == [farm.farm_number]
+    assert numbers(client, is_government="false") == [other.farm_number]
+    assert numbers(client, is_government="") == both
+    assert numbers(local, is_government="false") == []
+    for wrong in (
+        *({"farm_status": "sold"}, {"region": "XX"}, {"search": "Darko"}, {"limit": "201"}),
+        *({"extension_officer": "ama"}, {"is_government": "perhaps"}),
+    ):
         assert client.get(f"{API}/farms/", wrong).status_code == 400
 
 
@@ -384,6 +395,12 @@ def test_an_alert_is_read_by_who_was_told_and_closed_by_an_officer(
     assert len(get(local, "alerts", status="open")["results"]) == 1
     assert len(get(local, "alerts", severity="critical", farm=str(died.farm_id), since=str(today()))["results"]) == 2
     assert get(local, "alerts", since=str(today() + timedelta(days=1)))["results"] == []
+    assert [row["kind"] for row in get(local, "alerts", kind="Mortality daily")["results"]] == ["mortality_daily"]
+    head = sign_in(living_in("TMW", Role.NATIONAL_ADMIN))
+    assert len(get(head, "alerts", region="ah")["results"]) == 2
+    assert get(head, "alerts", region="AA")["results"] == []
+    for wrong in ({"kind": "flood"}, {"region": "XX"}):
+        assert head.get(f"{API}/alerts/", wrong).status_code == 400
     far = sign_in(living_in("TMW", Role.CONSTITUENCY_ADMIN))
     assert get(far, "alerts")["results"] == []
     post(far, f"alerts/{one}/close", 404)
@@ -395,6 +412,13 @@ def test_deaths_wait_until_a_veterinary_officer_has_looked(
     vet = sign_in(living_in("BNT", Role.VETERINARY_OFFICER))
     [row] = get(vet, "mortality-records")["results"]
     assert (row["number_of_birds"], row["farm"]["id"], row["inspected_at"]) == (60, str(died.farm_id), None)
+    due = today() + timedelta(days=2)
+    for within in ({"since": due}, {"until": due}, {"since": due, "until": due}, {"since": "0001-01-01"}):
+        assert get(vet, "mortality-records", **within)["results"] == [row], within
+    for outside in ({"since": due + timedelta(days=1)}, {"until": due - timedelta(days=1)}, {"until": "0001-01-01"}):
+        assert get(vet, "mortality-records", **outside)["results"] == [], outside
+    assert get(vet, "mortality-records", until="9999-12-31")["results"] == [row]
+    assert vet.get(f"{API}/mortality-records/", {"since": "soon"}).status_code == 400
     post(local, f"mortality-records/{row['id']}/inspect", 403)
     assert post(vet, f"mortality-records/{row['id']}/inspect", 200)["inspected_by"]["username"]
     post(vet, f"mortality-records/{row['id']}/inspect", 409)
