@@ -282,6 +282,13 @@ def _invite(application: FarmApplication, *, actor: User, now: datetime) -> Farm
         state = rules.InvitationStatus(old.status)
         old.status = rules.following(rules.INVITATION, state, Act.REVOKE, what="invitation")
         old.save(update_fields=["status", "updated_at"])
+        record(
+            action="farm_invitation.revoke",
+            subject=("farm_invitation", str(old.pk)),
+            actor_id=actor.pk,
+            before={"status": state},
+            after={"status": old.status},
+        )
     event = _write_event(
         application, ApplicationStatus.APPROVED, ApplicationStatus.APPROVED, actor, "new invitation", now
     )

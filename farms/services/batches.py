@@ -14,7 +14,7 @@ from accounts import selectors as people
 from accounts.models import Constituency, Region, User
 from accounts.policy import Action
 from core.base import cleaning
-from core.base.services import record
+from core.base.services import record, record_of_itself
 from core.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from farms import rules
 from farms.models import Batch
@@ -104,11 +104,19 @@ def archive(*, actor: User, batch_id: uuid.UUID) -> Batch:
     return _moved(actor, _locked(actor, batch_id), Act.ARCHIVE)
 
 
+@transaction.atomic
 def close_past(*, today: date, now: datetime) -> int:
     """Close live and paused batches whose deadline has passed. Returns how many. Safe to repeat: it goes by state."""
-    return Batch.objects.filter(
-        status__in=[BatchStatus.LIVE, BatchStatus.PAUSED], application_deadline__lt=today
-    ).update(status=BatchStatus.CLOSED, updated_at=now)
+    past = dict(
+        Batch.objects.select_for_update(no_key=True)
+        .filter(status__in=[BatchStatus.LIVE, BatchStatus.PAUSED], application_deadline__lt=today)
+        .order_by("pk")
+        .values_list("pk", "status")
+    )
+    Batch.objects.filter(pk__in=past).update(status=BatchStatus.CLOSED, updated_at=now)
+    changes = {pk: ({"status": before}, {"status": BatchStatus.CLOSED}) for pk, before in past.items()}
+    record_of_itself(action="batch.close", subject_type="batch", changes=changes)
+    return len(past)
 
 
 def _must_manage(actor: User) -> None:

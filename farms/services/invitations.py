@@ -16,6 +16,7 @@ from accounts.rules import Role
 from accounts.services import people as accounts
 from accounts.services.secrets import LinkNotGood, checked_password
 from core.base import cleaning
+from core.base.services import record_of_itself
 from core.errors import Conflict, InvalidInput
 from core.jobs.services import enqueue
 from farms import rules
@@ -131,7 +132,12 @@ def expire(now: datetime, limit: int) -> int:
         .order_by("expires_at")
         .values_list("pk", flat=True)[:limit]
     )
-    return FarmInvitation.objects.filter(pk__in=list(due)).update(status=InvitationStatus.EXPIRED, updated_at=now)
+    ids = list(due)
+    FarmInvitation.objects.filter(pk__in=ids).update(status=InvitationStatus.EXPIRED, updated_at=now)
+    change = ({"status": InvitationStatus.SENT}, {"status": InvitationStatus.EXPIRED})
+    changes = dict.fromkeys(ids, change)
+    record_of_itself(action="farm_invitation.expire", subject_type="farm_invitation", changes=changes)
+    return len(ids)
 
 
 def _good(invitations: QuerySet[FarmInvitation], token: str, now: datetime) -> FarmInvitation:

@@ -22,6 +22,7 @@ from accounts import selectors as people
 from accounts.models import User
 from accounts.policy import Action
 from core.base import cleaning, figures
+from core.base import services as base
 from core.errors import Conflict, DomainError, InvalidInput, NotAllowed, NotFound
 from core.jobs.services import enqueue_many
 from farms import rules, selectors
@@ -93,12 +94,20 @@ def end_flock(*, actor: User, flock_id: uuid.UUID, how: FlockStatus, on: date, n
     flock = flock_for(actor, flock_id, Action.RECORD_PRODUCTION)
     if how not in rules.FLOCK_ENDS:
         raise InvalidInput(f"A flock ends as one of: {', '.join(rules.FLOCK_ENDS)}.")
-    flock.status = rules.following(rules.FLOCK, FlockStatus(flock.status), rules.FLOCK_ENDS[how], what="flock")
+    act, before = rules.FLOCK_ENDS[how], FlockStatus(flock.status)
+    flock.status = rules.following(rules.FLOCK, before, act, what="flock")
     last = flock.days.aggregate(last=Max("production_date"))["last"] or flock.arrival_date
     if not last <= on <= day_of(now):
         raise InvalidInput(f"on: A flock ends on its last recorded day ({last:%-d %b %Y}) or later, and not in future.")
     flock.ended_on, flock.left_at_end, flock.current_count = on, flock.current_count, 0
     flock.save(update_fields=["status", "ended_on", "left_at_end", "current_count", "updated_at"])
+    base.record(
+        action=f"flock.{act.name.lower()}",
+        subject=("flock", str(flock.pk)),
+        actor_id=actor.pk,
+        before={"status": before, "current_count": flock.left_at_end},
+        after={"status": flock.status, "current_count": 0, "ended_on": on},
+    )
     return flock
 
 
@@ -461,7 +470,7 @@ def acknowledge(*, actor: User, alert_id: uuid.UUID, now: datetime) -> Alert:
     if alert is None or actor.pk not in {one.user_id for one in selectors.told_of_alert(alert)}:
         raise NotFound("There is no such alert, or you are not one of those who are told.")
     alert.acknowledged_by, alert.acknowledged_at = actor, now
-    return _alert_moved(alert, Act.ACKNOWLEDGE)
+    return _alert_moved(actor, alert, Act.ACKNOWLEDGE)
 
 
 @transaction.atomic
@@ -472,7 +481,7 @@ def close_alert(*, actor: User, alert_id: uuid.UUID) -> Alert:
         raise NotFound("There is no such alert, or not in your scope.")
     if not people.may(actor, Action.CLOSE_ALERT, selectors.subject(alert.farm)):
         raise NotAllowed("An officer closes an alert.")
-    return _alert_moved(alert, Act.CLOSE)
+    return _alert_moved(actor, alert, Act.CLOSE)
 
 
 @transaction.atomic
@@ -495,6 +504,7 @@ def mark_inspected(*, actor: User, record_id: uuid.UUID, now: datetime) -> Morta
         raise Conflict("These deaths were inspected already.")
     record.inspected_at, record.inspected_by = now, actor
     record.save(update_fields=["inspected_at", "inspected_by", "updated_at"])
+    base.record(action="mortality.inspect", subject=("mortality", str(record.pk)), actor_id=actor.pk)
     return record
 
 
@@ -503,7 +513,15 @@ def _alert(alert_id: uuid.UUID) -> Alert | None:
     return rows.filter(pk=alert_id).first()
 
 
-def _alert_moved(alert: Alert, act: Act) -> Alert:
-    alert.status = rules.following(rules.ALERT, AlertStatus(alert.status), act, what="alert")
+def _alert_moved(actor: User, alert: Alert, act: Act) -> Alert:
+    before = AlertStatus(alert.status)
+    alert.status = rules.following(rules.ALERT, before, act, what="alert")
     alert.save(update_fields=["status", "acknowledged_by", "acknowledged_at", "updated_at"])
+    base.record(
+        action=f"alert.{act.name.lower()}",
+        subject=("alert", str(alert.pk)),
+        actor_id=actor.pk,
+        before={"status": before},
+        after={"status": alert.status},
+    )
     return alert

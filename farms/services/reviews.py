@@ -12,6 +12,7 @@ from accounts.models import User
 from accounts.policy import Action
 from core.base import figures
 from core.base.registries import Place
+from core.base.services import record
 from core.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from farms import rules, selectors
 from farms.models import BatchEnrollment, FarmApplication, ReviewItem, ReviewNote
@@ -34,13 +35,13 @@ def claim(*, actor: User, item_id: uuid.UUID, now: datetime) -> ReviewItem:
     """
     item = _for_reviewer(actor, item_id)
     item.claimed_by = actor
-    return _moved(item, Act.CLAIM, now)
+    return _moved_by(actor, item, Act.CLAIM, now)
 
 
 @transaction.atomic
 def start(*, actor: User, item_id: uuid.UUID, now: datetime) -> ReviewItem:
     """Say that work on a claimed review has begun. Raises NotFound, NotAllowed, Conflict."""
-    return _moved(_claimed_by(actor, item_id), Act.START, now)
+    return _moved_by(actor, _claimed_by(actor, item_id), Act.START, now)
 
 
 @transaction.atomic
@@ -48,7 +49,7 @@ def release(*, actor: User, item_id: uuid.UUID, now: datetime) -> ReviewItem:
     """Give a claimed review back to the others of the level. Raises NotFound, NotAllowed, Conflict."""
     item = _claimed_by(actor, item_id)
     item.claimed_by = None
-    return _moved(item, Act.RELEASE, now)
+    return _moved_by(actor, item, Act.RELEASE, now)
 
 
 @transaction.atomic
@@ -94,6 +95,20 @@ def _locked(actor: User, item_id: uuid.UUID) -> tuple[ReviewItem, Place]:
     if item is None or place is None or not people.may(actor, Action.SEE_APPLICATIONS, place):
         raise NotFound("There is no such review, or not in your scope.")
     return item, place
+
+
+def _moved_by(actor: User, item: ReviewItem, act: Act, now: datetime) -> ReviewItem:
+    """A step that is the reviewer's own. Opened and completed a review is with an event of its subject."""
+    before = ReviewStatus(item.status)
+    _moved(item, act, now)
+    record(
+        action=f"review.{act.name.lower()}",
+        subject=("review", str(item.pk)),
+        actor_id=actor.pk,
+        before={"status": before},
+        after={"status": item.status},
+    )
+    return item
 
 
 def _moved(item: ReviewItem, act: Act, now: datetime) -> ReviewItem:

@@ -92,3 +92,9 @@ def test_every_way_lies_between_states_of_the_page_and_has_its_mover(heading: st
         assert {row[1] for row in told} <= names
         assert all(row[2] for row in told)
         assert [row for row in told if not row[3] and not row[2].startswith("not yet")] == []
+
+
+def test_the_contents_name_every_heading_once() -> None:
+    contents, *sections = PAGE.read_text().split("\n## ")
+    named = [text.casefold() for text in re.findall(r"\[([^\]]+)\]\(#", contents)]
+    assert sorted(named) == sorted(section.partition("\n")[0].casefold() for section in sections)
