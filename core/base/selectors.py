@@ -67,6 +67,12 @@ def audit_entries(which: AuditFilter, limit: int) -> list[AuditEntry]:
     ]
 
 
+def audit_rows(subject: tuple[str, str], limit: int) -> list[AuditLog]:
+    """The newest about one subject, a type and an id, with who acted; newest first, in one query."""
+    rows = AuditLog.objects.filter(subject_type=subject[0], subject_id=subject[1]).select_related("actor")
+    return list(rows.order_by("-at", "-id")[:limit])
+
+
 def _fitting(which: AuditFilter) -> Q:
     fits = Q(action__startswith=which.action) if which.action else Q()
     if which.subject:

@@ -25,7 +25,6 @@ from farms.admin.asking import (
     Lines,
     OpenFirst,
     Scoped,
-    Steps,
     ToldReasonForm,
     day,
     link,
@@ -34,7 +33,7 @@ from farms.admin.asking import (
     sees_all,
     whose,
 )
-from farms.models import ApplicationEvent, FarmApplication, FarmInvitation, ReviewItem, ReviewNote
+from farms.models import FarmApplication, FarmInvitation, ReviewItem, ReviewNote
 from farms.rules import ApplicationStatus, ApplicationType, InvitationStatus, ReviewLevel, ReviewStatus
 from farms.services import applications, reviews
 from farms.services.common import day_of
@@ -87,11 +86,6 @@ class ReviewLines(Lines):
         return format_html_join("", "<p>{}: {}</p>", ((named(note.author), note.text) for note in notes)) or "–"
 
 
-class ApplicationSteps(Steps):
-    model = ApplicationEvent
-    statuses = ApplicationStatus
-
-
 class InvitationLines(Lines):
     model = FarmInvitation
     fields = ("created_at", "status", "expires_at")
@@ -107,6 +101,8 @@ def _to_application(service: Callable[..., object]) -> Callable[[User, FarmAppli
 class ApplicationAdmin(Scoped):
     action = Action.SEE_APPLICATIONS
     machine = rules.APPLICATION
+    audited = "application"
+    steps = ApplicationStatus
     acts = (
         Act("forward", "Forward", _to_application(applications.forward), DECIDE, rules.Act.FORWARD),
         Act("approve", "Approve", _to_application(applications.approve), DECIDE, rules.Act.APPROVE),
@@ -133,7 +129,7 @@ class ApplicationAdmin(Scoped):
         "the beginning of its number, or a whole phone number or Ghana Card; in a region or constituency also a name"
     )
     ordering = ("-submitted_at", "-id")
-    inlines = (ReviewLines, ApplicationSteps, InvitationLines, Documents)
+    inlines = (ReviewLines, InvitationLines, Documents)
     fieldsets = (
         (None, {"fields": ("application_number", "application_type", "stands", "submitted_at", "last_movement_at")}),
         (
@@ -241,6 +237,7 @@ def _to_review(service: Callable[..., object]) -> Callable[[User, ReviewItem, Ma
 class ReviewAdmin(Scoped):
     action = Action.SEE_APPLICATIONS
     machine = rules.REVIEW
+    audited = "review"
     acts = (
         Act("claim", "Claim", _to_review(reviews.claim), DECIDE, rules.Act.CLAIM),
         Act("start", "Start", _to_review(reviews.start), DECIDE, rules.Act.START),
@@ -314,6 +311,7 @@ def _invite_again(actor: User, invitation: FarmInvitation, _said: Mapping[str, A
 @admin.register(FarmInvitation)
 class FarmInvitationAdmin(Scoped):
     action = Action.SEE_APPLICATIONS
+    audited = "farm_invitation"
     acts = (Act("invite_again", "Invite again", _invite_again, DECIDE),)
     list_display = ("application", "stands", "applicant", "constituency", "created_at", "expires_at")
     list_filter = (InvitationStatusFilter,)

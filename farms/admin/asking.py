@@ -31,6 +31,8 @@ from core import phones
 from core.base.registries import NATION
 from core.errors import DomainError, InvalidInput
 from farms import rules, selectors
+from farms.admin import history
+from farms.admin.history import Entry
 from farms.models import FarmDocument
 
 if TYPE_CHECKING:
@@ -130,6 +132,9 @@ class Scoped(ReadOnly):
     machine: ClassVar[Mapping[Any, Mapping[rules.Act, object]]] = {}
     state = "status"
     of_the_nation: tuple[str, ...] = ()  # filters for those who see all of it
+    audited = ""  # what the audit log calls such a row
+    steps: type[TextChoices] | None = None  # the statuses of its events
+    history_for: tuple[Action, ...] = ()  # any of them opens its history; without one, it is as open as the row
 
     class Media:
         css = {"all": ["farms/admin.css"]}
@@ -205,7 +210,18 @@ class Scoped(ReadOnly):
             for act in self.open_acts(request)
             if self.fits(user, obj, act)
         ]
+        context["history"] = self.history(request, obj)
         return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def history(self, request: HttpRequest, row: Any) -> list[Entry] | None:
+        """What was done to it, newest first; None for who does not read it, and where it stands elsewhere."""
+        is_open = not self.history_for or any(may_somewhere(request, action) for action in self.history_for)
+        if not self.audited or not is_open:
+            return None
+        found = history.of_audit((self.audited, str(row.pk)))
+        if self.steps:
+            found += history.of_events(row.events, self.steps)
+        return sorted(found, key=lambda entry: entry.at, reverse=True)[: history.MOST_SHOWN]
 
     def _named(self, view: str) -> str:
         return f"{self.opts.app_label}_{self.opts.model_name}_{view}"
@@ -346,25 +362,6 @@ class Lines(AnyInline):
 
     def has_delete_permission(self, _request: HttpRequest, _obj: object = None) -> bool:
         return False
-
-
-class Steps(Lines):
-    """The events of a subject."""
-
-    fields = ("at", "step", "by", "reason")
-    related = ("actor",)
-    ordering = ("at",)
-    verbose_name_plural = "history"
-    statuses: type[TextChoices]
-
-    @admin.display
-    def step(self, event: Any) -> str:
-        before, after = (self.statuses(one).label if one else "new" for one in (event.from_status, event.to_status))
-        return f"{before} → {after}"
-
-    @admin.display
-    def by(self, event: Any) -> str:
-        return named(event.actor) if event.actor else "applicant or system"
 
 
 class Documents(Lines):

@@ -24,8 +24,8 @@ from core import clock
 from core.errors import DomainError
 from farms import rules, selectors
 from farms.admin.applications import DECIDE, ReviewLines, decides, standing
-from farms.admin.asking import Act, OpenFirst, Scoped, Steps, ToldReasonForm, farm_found, named
-from farms.models import Batch, BatchEnrollment, EnrollmentEvent
+from farms.admin.asking import Act, OpenFirst, Scoped, ToldReasonForm, farm_found, named
+from farms.models import Batch, BatchEnrollment
 from farms.rules import BatchStatus, EnrollmentStatus
 from farms.services import batches, enrollments
 from farms.services.batches import Round
@@ -77,6 +77,7 @@ class BatchAdmin(Scoped):
     action = Action.SEE_APPLICATIONS
     also = (Action.MANAGE_BATCHES, Action.MARK_ENROLLED)
     machine = rules.BATCH
+    audited = "batch"
     acts = (
         Act("publish", "Publish", _to_batch(batches.publish), MANAGE, rules.Act.PUBLISH),
         Act("pause", "Pause", _to_batch(batches.pause), MANAGE, rules.Act.PAUSE),
@@ -175,11 +176,6 @@ class BatchFilter(admin.RelatedFieldListFilter):
         return list(field.get_choices(include_blank=False, ordering=ordering, limit_choices_to=seen))
 
 
-class EnrollmentSteps(Steps):
-    model = EnrollmentEvent
-    statuses = EnrollmentStatus
-
-
 def _to_enrollment(service: Callable[..., object]) -> Callable[[User, BatchEnrollment, Mapping[str, Any]], object]:
     return lambda actor, row, said: service(actor=actor, enrollment_id=row.pk, now=clock.now(), **said)
 
@@ -189,6 +185,8 @@ class EnrollmentAdmin(Scoped):
     action = Action.SEE_APPLICATIONS
     also = (Action.MARK_ENROLLED,)
     machine = rules.ENROLLMENT
+    audited = "enrollment"
+    steps = EnrollmentStatus
     acts = (
         Act("forward", "Forward", _to_enrollment(enrollments.forward), DECIDE, rules.Act.FORWARD),
         Act("approve", "Approve", _to_enrollment(enrollments.approve), DECIDE, rules.Act.APPROVE),
@@ -215,7 +213,7 @@ class EnrollmentAdmin(Scoped):
     search_fields = ("enrollment_number",)
     search_help_text = "the beginning of the number of an enrolment or a farm, or a whole phone number or Ghana Card"
     ordering = ("-submitted_at", "-id")
-    inlines = (ReviewLines, EnrollmentSteps)
+    inlines = (ReviewLines,)
     fieldsets = (
         (None, {"fields": ("number", "farm", "farmer", "batch", "stands")}),
         ("Screening", {"fields": ("eligibility_score", "submitted_at", "last_movement_at")}),

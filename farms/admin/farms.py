@@ -140,6 +140,8 @@ class FarmAdmin(Scoped):
     action = Action.SEE_FARM
     machine = rules.FARM
     state = "farm_status"
+    audited = "farm"
+    history_for = (Action.KEEP_FARM, Action.SEE_APPLICATIONS)  # others look after birds, or buy
     acts = (
         Act("activate", "Activate", _to_farm(farms.activate), KEEP, rules.Act.ACTIVATE),
         Act("deactivate", "Deactivate", _to_farm(farms.deactivate), KEEP, rules.Act.DEACTIVATE),

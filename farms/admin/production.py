@@ -57,6 +57,7 @@ class OfFarms(Scoped):
 
 @admin.register(Flock)
 class FlockAdmin(OfFarms):
+    audited = "flock"
     list_display = ("called", "flock_type", "breed", "status", "arrival", "birds", "all_days")
     list_filter = ("status", "flock_type")
     list_select_related = ("farm",)
@@ -193,6 +194,7 @@ def _mark_inspected(actor: User, record: MortalityRecord, _said: Mapping[str, An
 @admin.register(MortalityRecord)
 class MortalityAdmin(OfFarms):
     farm = "production__flock__farm"
+    audited = "mortality"
     acts = (Act("mark_inspected", "Mark as inspected", _mark_inspected, (Action.INSPECT_MORTALITY,)),)
     list_display = ("called", "number_of_birds", "probable_cause", "inspect_by", "inspected_at", "by")
     list_filter = (InspectionFilter, "probable_cause")
@@ -238,6 +240,7 @@ def _close(actor: User, alert: Alert, _said: Mapping[str, Any]) -> object:
 @admin.register(Alert)
 class AlertAdmin(OfFarms):
     machine = rules.ALERT
+    audited = "alert"
     acts = (
         Act("acknowledge", "Acknowledge", _acknowledge, (Action.READ_FARM_REPORT,), rules.Act.ACKNOWLEDGE),
         Act("close", "Close the alert", _close, (Action.CLOSE_ALERT,), rules.Act.CLOSE),

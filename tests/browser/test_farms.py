@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import LazySettings
@@ -10,11 +11,15 @@ from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from accounts.rules import Role
+from core import clock
 from farms.models import FarmApplication
+from farms.rules import FlockStatus
+from farms.services import farms, production
 from tests.accounts.test_pages_for_strangers import NEW
 from tests.browser.test_pages import fits
-from tests.factories import UserFactory
+from tests.factories import FlockFactory, UserFactory, a_farm
 from tests.factories.accounts import PASSWORD
+from tests.factories.farms import today
 from tests.farms.journey import apply
 from tests.farms.test_changes_page import PNG, ask
 from tests.farms.test_invitations import linked
@@ -82,13 +87,18 @@ def test_an_applicant_changes_what_a_review_asks_for(
     assert changed.documents.get().kind == "ghana_card"
 
 
-def test_an_officer_decides_on_an_application(page: Page, live_server: LiveServer) -> None:
-    officer = UserFactory.create(role=Role.CONSTITUENCY_ADMIN, username="abena", is_demo=True)
-    application = apply(constituency=officer.constituency)
+def abena_signs_in(page: Page, live_server: LiveServer) -> None:
     page.goto(f"{live_server.url}/accounts/login/?next=/admin/")
     page.get_by_label("Phone number, e-mail or username").fill("abena")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("**/admin/")
+
+
+def test_an_officer_decides_on_an_application(page: Page, live_server: LiveServer) -> None:
+    officer = UserFactory.create(role=Role.CONSTITUENCY_ADMIN, username="abena", is_demo=True)
+    application = apply(constituency=officer.constituency)
+    abena_signs_in(page, live_server)
     page.locator("#content").get_by_role("link", name="Farm applications").click()
     page.get_by_role("link", name=application.application_number).click()
     expect(page.get_by_role("heading", name=application.application_number)).to_be_visible()
@@ -103,4 +113,28 @@ def test_an_officer_decides_on_an_application(page: Page, live_server: LiveServe
     assert fits(page)
     page.goto(f"{live_server.url}/admin/farms/farmapplication/?status=rejected")
     expect(page.get_by_role("link", name=application.application_number)).to_be_visible()
+    assert fits(page)
+
+
+def test_an_officer_reads_what_was_done_to_a_farm_and_a_flock(page: Page, live_server: LiveServer) -> None:
+    officer = UserFactory.create(role=Role.CONSTITUENCY_ADMIN, username="abena", is_demo=True)
+    farm = a_farm(place=officer.constituency)
+    field = UserFactory.create(role=Role.EXTENSION_OFFICER, first_name="Kwabena", last_name="Owusu-Ansah")
+    farms.name_extension_officer(actor=officer, farm_id=farm.pk, officer_id=field.pk)
+    reason = "no birds were found on three visits, and the neighbours say that the houses have been empty since August"
+    farms.suspend(actor=officer, farm_id=farm.pk, reason=reason)
+    flock = FlockFactory.create(farm=farm)
+    gone: dict[str, Any] = {"flock_id": flock.pk, "how": FlockStatus.SOLD, "on": today()}
+    production.end_flock(actor=farm.user, now=clock.now(), **gone)
+    abena_signs_in(page, live_server)
+    page.goto(f"{live_server.url}/admin/farms/farm/{farm.pk}/change/")
+    history = page.locator("#history")
+    expect(history.get_by_role("heading", name="History")).to_be_visible()
+    expect(history.get_by_text(reason)).to_be_visible()
+    expect(history.get_by_text("farm status: active → suspended")).to_be_visible()
+    expect(history.get_by_text("extension officer: – → Kwabena Owusu-Ansah, Extension officer")).to_be_visible()
+    assert fits(page)
+    assert history.evaluate("block => block.scrollWidth === block.clientWidth"), "nothing of it lies outside"
+    page.goto(f"{live_server.url}/admin/farms/flock/{flock.pk}/change/")
+    expect(page.locator("#history").get_by_text("status: active → sold")).to_be_visible()
     assert fits(page)
