@@ -67,10 +67,11 @@ def change(*, actor: User, batch_id: uuid.UUID, plan: Round) -> Batch:
         raise Conflict(f"This batch is {batch.status}: it cannot be changed now.")
     if not plan.allow_overbooking and plan.total_slots < batch.slots_filled:
         raise InvalidInput(f"total_slots: {batch.slots_filled} farms are approved already.")
+    before = _shown(_planned(batch))
     _fill(batch, plan)
     batch.save()
     batch.eligible_constituencies.set(plan.eligible_constituencies)
-    _write_down("batch.change", actor, batch, after=_shown(plan))
+    _write_down("batch.change", actor, batch, before=before, after=_shown(plan))
     return batch
 
 
@@ -149,10 +150,15 @@ def _fill(batch: Batch, plan: Round) -> None:
     cleaning.check(batch)
 
 
+def _planned(batch: Batch) -> Round:
+    figures = {field.name: getattr(batch, field.name) for field in fields(Round)}
+    return Round(**{**figures, "eligible_constituencies": list(batch.eligible_constituencies.all())})
+
+
 def _shown(plan: Round) -> dict[str, object]:
     shown: dict[str, object] = {field.name: getattr(plan, field.name) for field in fields(Round)}
     shown["target_region"] = plan.target_region.code if plan.target_region else None
-    shown["eligible_constituencies"] = [place.code for place in plan.eligible_constituencies]
+    shown["eligible_constituencies"] = sorted(place.code for place in plan.eligible_constituencies)
     return shown
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from html import unescape
 from typing import Any
 
 import pytest
 
-from accounts.models import User
+from accounts.models import Constituency, User
 from accounts.rules import Role
 from core import clock
 from core.base.models import AuditLog
@@ -22,6 +23,7 @@ from tests.factories.farms import today
 from tests.farms.conftest import living_in
 from tests.farms.journey import apply, approved
 from tests.farms.test_admin_pages import MODELS, do, enrolled, page_of, recorded, seen, signed_in
+from tests.farms.test_batches import a_round
 from tests.farms.test_history import over
 
 pytestmark = pytest.mark.django_db
@@ -138,6 +140,21 @@ def test_of_a_planned_batch_each_figure_is_said(national: User) -> None:
     assert what == "Planned"
     assert changed.split(" | ") == [
         *("allow overbooking: no", "places: BNT, TMW", "start date: 10 Jan 2027", "total slots: 50")
+    ]
+
+
+def test_of_a_changed_batch_only_what_differs_is_said(national: User, bantama: Constituency) -> None:
+    batch = batches.create(actor=national, plan=(plan := a_round(eligible_constituencies=[bantama])))
+    later = plan.application_deadline + timedelta(days=5)
+    moved = replace(plan, application_deadline=later, end_date=later, total_slots=60, eligible_constituencies=[])
+    batches.change(actor=national, batch_id=batch.pk, plan=moved)
+    what, _, _, changed = about(national, batch)[0]
+    assert what == "Changed"
+    assert changed.split(" | ") == [
+        f"application deadline: {plan.application_deadline:%-d %b %Y} → {later:%-d %b %Y}",
+        "eligible constituencies: BNT → –",
+        f"end date: {plan.end_date:%-d %b %Y} → {later:%-d %b %Y}",
+        "total slots: 2 → 60",
     ]
 
 
