@@ -316,6 +316,22 @@ def whose(text: str) -> dict[str, str]:
         return {}
 
 
+class OfFarms(Scoped):
+    """Rows that lead to a farm by `farm`, found by the farm."""
+
+    farm = "farm"
+    search_help_text = FARM_SEARCH
+
+    def scope(self, user: User) -> QuerySet[Any]:
+        return of_farms(self.model._default_manager.all(), user, self.farm)
+
+    def get_search_results(
+        self, _request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        found = farm_found(search_term, f"{self.farm}__")
+        return (queryset.filter(found) if search_term.strip() else queryset), False
+
+
 # --- what is shown -------------------------------------------------------------------------------------------------
 
 
@@ -333,6 +349,10 @@ def link(row: Model | None, text: str) -> str:
         return "–"
     name = f"admin:farms_{row._meta.model_name}_change"
     return format_html('<a href="{}">{}</a>', reverse(name, args=[row.pk]), text)
+
+
+def opened(document: FarmDocument) -> str:
+    return format_html('<a href="{}">open</a>', reverse("admin:farms_farmdocument_file", args=[document.pk]))
 
 
 class Lines(AnyInline):
@@ -373,4 +393,4 @@ class Documents(Lines):
 
     @admin.display(description="file")
     def file_itself(self, document: FarmDocument) -> str:
-        return format_html('<a href="{}">open</a>', reverse("admin:farms_farmdocument_file", args=[document.pk]))
+        return opened(document)

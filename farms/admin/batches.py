@@ -209,6 +209,7 @@ class EnrollmentAdmin(Scoped):
     )
     list_display = ("number", "stands", "farm", "farmer", "batch", "eligibility_score", "submitted_at")
     list_filter = (EnrollmentStatusFilter, ("batch", BatchFilter))
+    of_the_nation = ("farm__constituency__region",)
     list_select_related = ("farm__user", "batch")
     search_fields = ("enrollment_number",)
     search_help_text = "the beginning of the number of an enrolment or a farm, or a whole phone number or Ghana Card"

@@ -16,7 +16,7 @@ from django.urls import URLPattern, path
 from django.views.decorators.cache import never_cache
 
 from accounts import selectors as people
-from accounts.admin.asking import ReadOnly, may_somewhere, me
+from accounts.admin.asking import may_somewhere, me
 from accounts.models import User
 from accounts.policy import Action
 from core import clock, phones
@@ -26,6 +26,7 @@ from farms.admin.asking import (
     Act,
     Documents,
     Lines,
+    OfFarms,
     OfficerForm,
     ReasonForm,
     Scoped,
@@ -33,11 +34,13 @@ from farms.admin.asking import (
     is_search,
     link,
     named,
+    opened,
     sees_all,
 )
 from farms.models import (
     Biosecurity,
     Farm,
+    FarmApplication,
     FarmAssignment,
     FarmDocument,
     FarmLocation,
@@ -232,29 +235,107 @@ class FarmAdmin(Scoped):
         return named(farm.extension_officer)
 
 
+@admin.register(FarmLocation)
+class LocationAdmin(OfFarms):
+    action = Action.SEE_FARM
+    list_display = ("farm", "digital_address", "community", "constituency", "gps", "gps_verified", "is_primary")
+    list_filter = ("gps_verified", "is_primary")
+    of_the_nation = ("region",)
+    list_select_related = ("farm", "constituency")
+    search_fields = ("farm__farm_number",)
+    ordering = ("-id",)
+    fields = (
+        *("farm", "is_primary", "place", "community", "digital_address", ("latitude", "longitude"), "gps_verified"),
+        "land_size_acres",
+    )
+
+    def called(self, row: FarmLocation) -> str:
+        return f"location of {row.farm}"
+
+    @admin.display(description="GPS")
+    def gps(self, location: FarmLocation) -> str:
+        return f"{location.latitude}, {location.longitude}" if location.latitude is not None else "–"
+
+    @admin.display
+    def place(self, location: FarmLocation) -> str:
+        places = (location.constituency, location.district, location.region)
+        return ", ".join(str(one) for one in places if one)
+
+
+@admin.register(Infrastructure)
+class EquipmentAdmin(OfFarms):
+    action = Action.SEE_FARM
+    list_display = (
+        *("farm", "infrastructure_type", "status", "condition", "bird_capacity", "year_round"),
+        "next_maintenance_due",
+    )
+    list_filter = ("infrastructure_type", "status", "condition")
+    of_the_nation = ("farm__constituency__region",)
+    list_select_related = ("farm",)
+    search_fields = ("farm__farm_number",)
+    ordering = ("-id",)
+    fields = (
+        *("farm", "infrastructure_type", "bird_capacity", "year_round", ("status", "condition")),
+        "next_maintenance_due",
+    )
+
+    def called(self, row: Infrastructure) -> str:
+        return f"{row.get_infrastructure_type_display()} of {row.farm}"
+
+
 @admin.register(FarmDocument)
-class DocumentAdmin(ReadOnly):
-    """Files, opened from the page of their application or farm."""
+class DocumentAdmin(Scoped):
+    """Papers of farms and applications, for those who read applications."""
 
     action = Action.SEE_APPLICATIONS
+    list_display = ("called", "kind", "created_at", "file_itself")
+    list_filter = ("kind",)
+    list_select_related = ("farm", "application")
+    search_fields = ("farm__farm_number",)  # there is a search; what it means, get_search_results says
+    search_help_text = "the beginning of the number of an application or a farm"
+    ordering = ("-id",)
+    fields = ("owner", "kind", "created_at", "file_itself")
 
-    def has_module_permission(self, _request: HttpRequest) -> bool:
-        return False
+    def scope(self, user: User) -> QuerySet[FarmDocument]:
+        of_farms, of_applications = selectors.farms_in_scope(user), selectors.applications_in_scope(user)
+        if not (of_farms.query.has_filters() or of_applications.query.has_filters()):
+            return FarmDocument.objects.all()
+        return FarmDocument.objects.filter(Q(farm__in=of_farms) | Q(application__in=of_applications))
 
-    def has_view_permission(self, _request: HttpRequest, _obj: object = None) -> bool:
-        return False
+    def get_search_results(
+        self, _request: HttpRequest, queryset: QuerySet[FarmDocument], search_term: str
+    ) -> tuple[QuerySet[FarmDocument], bool]:
+        number = search_term.strip().upper()
+        if not number:
+            return queryset, False
+        if number.startswith("APP"):
+            found = Q(application__in=FarmApplication.objects.filter(application_number__startswith=number))
+        else:
+            found = Q(farm__in=Farm.objects.filter(farm_number__startswith=number))
+        return queryset.filter(found), False
+
+    @admin.display(description="document")
+    def called(self, row: FarmDocument) -> str:
+        return f"{row.get_kind_display()} of {row.farm or row.application}"
+
+    @admin.display(description="of")
+    def owner(self, document: FarmDocument) -> str:
+        owner = document.farm or document.application
+        return link(owner, str(owner))
+
+    @admin.display(description="file")
+    def file_itself(self, document: FarmDocument) -> str:
+        return opened(document)
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(never_cache(self.file_view))
-        return [path("<uuid:pk>/file/", view, name="farms_farmdocument_file")]
+        return [path("<uuid:pk>/file/", view, name="farms_farmdocument_file"), *super().get_urls()]
 
     def file_view(self, request: HttpRequest, pk: uuid.UUID) -> FileResponse:
         """The file, to whoever may read the application or farm that it is of."""
         if not may_somewhere(request, self.action):
             raise Http404
-        user = me(request)
-        seen = Q(farm__in=selectors.farms_in_scope(user)) | Q(application__in=selectors.applications_in_scope(user))
-        document = get_object_or_404(FarmDocument.objects.filter(seen), pk=pk)
+        document = get_object_or_404(self.get_queryset(request), pk=pk)
         try:
             return FileResponse(document.file.open(), filename=f"{document.kind}{Path(str(document.file)).suffix}")
         except FileNotFoundError:

@@ -18,17 +18,14 @@ from accounts.policy import Action
 from core import clock
 from farms import rules, selectors
 from farms.admin.asking import (
-    FARM_SEARCH,
     Act,
     Lines,
+    OfFarms,
     OpenFirst,
-    Scoped,
     day,
-    farm_found,
     is_search,
     link,
     named,
-    of_farms,
     sees_all,
 )
 from farms.models import Alert, DailyProduction, Flock, MortalityRecord, ProductionCorrection
@@ -38,28 +35,18 @@ from farms.services import production
 BY_FARM = Concat("farm__farm_number", Value("")).asc()  # as farms.selectors.BY_NUMBER
 
 
-class OfFarms(Scoped):
-    """Rows that lead to a farm by `farm`, for those who read production in its place."""
+class OfFlocks(OfFarms):
+    """For those who read production in the place of the farm."""
 
     action = Action.READ_FARM_REPORT
-    farm = "farm"
-    search_help_text = FARM_SEARCH
-
-    def scope(self, user: User) -> QuerySet[Any]:
-        return of_farms(self.model._default_manager.all(), user, self.farm)
-
-    def get_search_results(
-        self, _request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        found = farm_found(search_term, f"{self.farm}__")
-        return (queryset.filter(found) if search_term.strip() else queryset), False
 
 
 @admin.register(Flock)
-class FlockAdmin(OfFarms):
+class FlockAdmin(OfFlocks):
     audited = "flock"
     list_display = ("called", "flock_type", "breed", "status", "arrival", "birds", "all_days")
     list_filter = ("status", "flock_type")
+    of_the_nation = ("farm__constituency__region",)
     list_select_related = ("farm",)
     search_fields = ("farm__farm_number",)
     fields = (
@@ -69,7 +56,8 @@ class FlockAdmin(OfFarms):
 
     def get_ordering(self, request: HttpRequest) -> tuple[Any, ...]:
         """As the index has them where all of the nation's would have to be sorted, else by the number of the farm."""
-        is_whole = sees_all(request) and not is_search(request)
+        is_part = is_search(request) or "farm__constituency__region__id__exact" in request.GET
+        is_whole = sees_all(request) and not is_part
         return ("farm_id" if is_whole else BY_FARM, "flock_number")
 
     @admin.display(description="flock", ordering="flock_number")
@@ -109,7 +97,7 @@ class Corrections(Lines):
 
 
 @admin.register(DailyProduction)
-class ProductionAdmin(OfFarms):
+class ProductionAdmin(OfFlocks):
     """The largest table: its days are listed of a farm or a flock, never of all."""
 
     farm = "flock__farm"
@@ -121,6 +109,7 @@ class ProductionAdmin(OfFarms):
     list_select_related = ("flock__farm",)
     search_fields = ("flock__farm__farm_number",)
     search_help_text = "the whole number of a farm, to see its days; the days of one flock are opened from its page"
+    date_hierarchy = "production_date"
     ordering = ("-production_date", "flock_id")
     inlines = (Corrections,)
     fieldsets = (
@@ -192,12 +181,13 @@ def _mark_inspected(actor: User, record: MortalityRecord, _said: Mapping[str, An
 
 
 @admin.register(MortalityRecord)
-class MortalityAdmin(OfFarms):
+class MortalityAdmin(OfFlocks):
     farm = "production__flock__farm"
     audited = "mortality"
     acts = (Act("mark_inspected", "Mark as inspected", _mark_inspected, (Action.INSPECT_MORTALITY,)),)
     list_display = ("called", "number_of_birds", "probable_cause", "inspect_by", "inspected_at", "by")
     list_filter = (InspectionFilter, "probable_cause")
+    of_the_nation = ("production__flock__farm__constituency__region",)
     list_select_related = ("production__flock__farm", "inspected_by")
     search_fields = ("production__flock__farm__farm_number",)
     ordering = ("inspect_by", "id")
@@ -238,7 +228,7 @@ def _close(actor: User, alert: Alert, _said: Mapping[str, Any]) -> object:
 
 
 @admin.register(Alert)
-class AlertAdmin(OfFarms):
+class AlertAdmin(OfFlocks):
     machine = rules.ALERT
     audited = "alert"
     acts = (
@@ -247,6 +237,7 @@ class AlertAdmin(OfFarms):
     )
     list_display = ("called", "severity", "kind", "status", "percent", "by")
     list_filter = (AlertStatusFilter, "severity", "kind")
+    of_the_nation = ("farm__constituency__region",)
     list_select_related = ("farm", "flock", "acknowledged_by")
     search_fields = ("farm__farm_number",)
     ordering = ("-day", "-id")

@@ -25,13 +25,16 @@ from farms.models import (
     FarmApplication,
     FarmDocument,
     FarmInvitation,
+    FarmLocation,
     Flock,
+    Infrastructure,
     MortalityRecord,
     ProductionCorrection,
     ReviewItem,
 )
-from farms.rules import DocumentKind
+from farms.rules import DocumentKind, InfrastructureType
 from farms.services import applications, enrollments, farms, production, reviews
+from farms.services.farms import Equipment
 from farms.services.production import DayRecord
 from tests.factories import BatchFactory, DailyProductionFactory, FlockFactory, UserFactory, a_farm
 from tests.factories.farms import today
@@ -41,7 +44,7 @@ from tests.farms.test_invitations import PNG
 
 pytestmark = pytest.mark.django_db
 
-OF_APPLICATIONS = ["farmapplication", "farminvitation", "reviewitem", "batchenrollment", "batch"]
+OF_APPLICATIONS = ["farmapplication", "farminvitation", "reviewitem", "batchenrollment", "batch", "farmdocument"]
 OF_PRODUCTION = ["flock", "dailyproduction", "mortalityrecord", "alert"]
 MODELS: dict[str, Any] = {
     "farmapplication": FarmApplication,
@@ -50,6 +53,9 @@ MODELS: dict[str, Any] = {
     "batchenrollment": BatchEnrollment,
     "batch": Batch,
     "farm": Farm,
+    "farmlocation": FarmLocation,
+    "infrastructure": Infrastructure,
+    "farmdocument": FarmDocument,
     "flock": Flock,
     "dailyproduction": DailyProduction,
     "mortalityrecord": MortalityRecord,
@@ -127,6 +133,15 @@ def everything(local: User, regional: User, national: User) -> Callable[[], dict
             "batchenrollment": enrollment,
             "batch": enrollment.batch,
             "farm": farm,
+            "farmlocation": farm.locations.get(),
+            "infrastructure": farms.save_infrastructure(
+                actor=farm.user,
+                farm_id=farm.pk,
+                equipment=Equipment(infrastructure_type=InfrastructureType.ACCOMMODATION),
+            ),
+            "farmdocument": farms.add_document(
+                actor=farm.user, farm_id=farm.pk, kind=DocumentKind.GHANA_CARD, content=PNG
+            ),
             "flock": day.flock,
             "dailyproduction": day,
             "mortalityrecord": day.mortality,
@@ -257,6 +272,10 @@ def test_every_filter_and_link_of_a_list_works(
         ("farm", {"tin__startswith": "C"}),
         ("farm", {"primary_phone": "+233244000000"}),
         ("farm", {"farm_status__regex": "^a"}),
+        ("farmlocation", {"latitude__gte": "5"}),
+        ("farmlocation", {"farm__tin__startswith": "C"}),
+        ("infrastructure", {"farm__user__password__startswith": "argon2"}),
+        ("farmdocument", {"file__startswith": "farm-documents/a"}),
         ("farm", {"user__password__startswith": "argon2"}),
         ("farmapplication", {"ghana_card_number__regex": "^GHA"}),
         ("farmapplication", {"submitted_ip__startswith": "10."}),
@@ -425,6 +444,55 @@ def test_a_document_is_opened_by_who_may_read_its_application(local: User, every
     assert Client().get(there).status_code == 302
     FarmDocument.objects.update(file="farm-documents/gone.png")
     assert signed_in(local).get(there).status_code == 404
+
+
+def test_a_list_of_the_nation_is_filtered_by_region_and_a_part_of_it_has_no_such_filter(
+    everything: Callable[[], dict[str, Any]], local: User, national: User
+) -> None:
+    rows = everything()
+    there, elsewhere = (str(Constituency.objects.get(code=code).region_id) for code in ("BNT", "TMW"))
+    for model, lookup in (
+        ("alert", "farm__constituency__region"),
+        ("mortalityrecord", "production__flock__farm__constituency__region"),
+        ("flock", "farm__constituency__region"),
+        ("batchenrollment", "farm__constituency__region"),
+        ("farmlocation", "region"),
+        ("infrastructure", "farm__constituency__region"),
+    ):
+        assert rows[model] in listed(national, model, **{f"{lookup}__id__exact": there}), model
+        assert listed(national, model, **{f"{lookup}__id__exact": elsewhere}) == set(), model
+        answer = signed_in(local).get(page_of(f"{model}_changelist"), {f"{lookup}__id__exact": there})
+        assert answer.status_code == 400, "the own area is not left, and not asked about"
+
+
+def test_the_days_of_a_farm_are_turned_by_date(everything: Callable[[], dict[str, Any]], national: User) -> None:
+    day = everything()["dailyproduction"]
+    earlier = DailyProductionFactory.create(flock=day.flock, production_date=today() - timedelta(days=40))
+    of_day = {f"production_date__{part}": str(getattr(day.production_date, part)) for part in ("year", "month")}
+    number = day.flock.farm.farm_number
+    assert listed(national, "dailyproduction", q=number) == {day, earlier}
+    assert listed(national, "dailyproduction", q=number, **of_day) == {day}
+    assert listed(national, "dailyproduction", flock__id__exact=str(day.flock_id), **of_day) == {day}
+    assert listed(national, "dailyproduction", **of_day) == set(), "a day of all farms is not listed"
+
+
+def test_locations_equipment_and_documents_are_filtered_and_found_by_their_farm(
+    everything: Callable[[], dict[str, Any]], local: User
+) -> None:
+    rows = everything()
+    farm, place, paper = rows["farm"], rows["farmlocation"], rows["farmdocument"]
+    other = farms.add_application_document(
+        application_id=rows["farmapplication"].pk, kind=DocumentKind.PHOTO_SITE, content=PNG
+    )
+    assert listed(local, "farmlocation", gps_verified__exact="0", q=farm.farm_number) == {place}
+    assert place not in listed(local, "farmlocation", gps_verified__exact="1")
+    house = rows["infrastructure"]
+    assert listed(local, "infrastructure", infrastructure_type__exact=house.infrastructure_type) == {house}
+    assert listed(local, "infrastructure", status__exact="under_construction") == set()
+    assert listed(local, "farmdocument") == {paper, other}
+    assert listed(local, "farmdocument", kind__exact="ghana_card") == {paper}
+    assert listed(local, "farmdocument", q=farm.farm_number.lower()) == {paper}
+    assert listed(local, "farmdocument", q=str(rows["farmapplication"])) == {other}
 
 
 # --- applications --------------------------------------------------------------------------------------------------
