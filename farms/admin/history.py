@@ -23,14 +23,17 @@ MOST_SHOWN = 50
 DONE = {  # what is no step of a table
     "assign": "given to a field official",
     "change": "changed",
+    "change_details": "changed",
     "create": "planned",
     "inspect": "inspected",
     "name_extension_officer": "extension officer named",
+    "remove_location": "location removed",
     "unassign": "taken from a field official",
+    "verify_gps": "GPS point verified",
 }
 CARD = re.compile(rules.GHANA_CARD.strip("^$"))
 CODE = re.compile(r"[a-z]+(_[a-z]+)*")
-IDENTITIES: dict[str, Callable[[str], str]] = {"tin": lambda tin: f"*****{tin[-4:]}", "primary_phone": phones.mask}
+IDENTITIES: dict[str, Callable[[str], str]] = {"tin": rules.mask_tin, "primary_phone": phones.mask}
 
 
 @dataclass(frozen=True)
