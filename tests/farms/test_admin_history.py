@@ -170,7 +170,7 @@ def test_the_history_shows_no_whole_phone_card_tin_or_address_and_nothing_raw(lo
         reason="the owner 0244123456 with GHA-123456789-0 called",
     )
     [[what, who, reason, changed]] = about(local, farm)
-    assert (what, who) == ("Change details", "ama@host (command line)")
+    assert (what, who) == ("Changed", "ama@host (command line)")
     assert reason == "the owner +233*****3456 with GHA-*****789-0 called"
     assert changed.split(" | ") == [
         "contact: email ***@example.com, is verified yes → –",
