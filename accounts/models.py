@@ -496,6 +496,7 @@ class OneTimeCode(Row):
     sent_at = models.DateTimeField(null=True, blank=True)
     used_at = models.DateTimeField(null=True, blank=True)
     superseded_at = models.DateTimeField(null=True, blank=True)
+    requested_ip = models.GenericIPAddressField(null=True, blank=True)
 
     class Meta:
         constraints = [
@@ -528,6 +529,11 @@ class OneTimeCode(Row):
         indexes = [
             models.Index(fields=["user", "created_at"], condition=Q(user__isnull=False), name="accounts_code_of_user"),
             models.Index(fields=["phone", "created_at"], condition=~Q(phone=""), name="accounts_code_of_phone"),
+            models.Index(
+                fields=["requested_ip", "created_at"],
+                condition=Q(requested_ip__isnull=False),
+                name="accounts_code_of_address",
+            ),
         ]
 
     def __str__(self) -> str:

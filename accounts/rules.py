@@ -285,6 +285,7 @@ DAY = timedelta(days=1)
 SECRET_LIMITS = (Limit(3, timedelta(minutes=15)), Limit(10, DAY))  # for a person or phone, and a purpose
 RESET_LIMITS = (Limit(3, timedelta(hours=1)), Limit(10, DAY))  # for an account; each brings a code
 ADDRESS_RESET_LIMITS = (Limit(20, timedelta(hours=1)),)  # for an IP address
+ADDRESS_CODE_LIMITS = (Limit(20, timedelta(hours=1)), Limit(60, DAY))  # the same: each code is an SMS that costs
 
 
 def may_have_another(asked: Iterable[datetime], limits: Collection[Limit], now: datetime) -> bool:

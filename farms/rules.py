@@ -414,10 +414,8 @@ MOST_DOCUMENTS = 10  # of an application, with those that whoever applied sends 
 
 def must_take_document(status: ApplicationStatus, *, kept: int) -> None:
     """Raises Conflict when whoever applied cannot send one more document along."""
-    if status not in (ApplicationStatus.SUBMITTED, *APPLICATION_REVIEWS):
-        raise Conflict(
-            f"This application is {status.label.lower()}: documents are sent along until it is decided or sent back."
-        )
+    if status not in (ApplicationStatus.SUBMITTED, *APPLICATION_REVIEWS, ApplicationStatus.APPROVED):
+        raise Conflict(f"This application is {status.label.lower()}: no documents are sent along any more.")
     if kept >= MOST_DOCUMENTS:
         raise Conflict(
             f"This application has {kept} documents: {MOST_DOCUMENTS} are the most. Bring others to the office."

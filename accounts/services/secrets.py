@@ -136,15 +136,25 @@ def new_verification(user: User, now: datetime) -> AccountToken:
 
 @transaction.atomic
 def ask_for_code(
-    *, purpose: CodePurpose, user: User | None = None, phone: str = "", subject_id: str = "", now: datetime
+    *,
+    purpose: CodePurpose,
+    user: User | None = None,
+    phone: str = "",
+    subject_id: str = "",
+    ip: str | None = None,
+    now: datetime,
 ) -> OneTimeCode:
     """Send a code to the phone of a person, or to a phone of somebody without an account. A newer code replaces the
-    one before. Raises InvalidInput for a bad number, TooMany.
+    one before. A stranger's `ip` is counted too. Raises InvalidInput for a bad number, TooMany.
     """
+    if ip is not None:
+        _lock(f"accounts.codes {ip}")
+        if not _may_have_another(OneTimeCode.objects.filter(requested_ip=ip), rules.ADDRESS_CODE_LIMITS, now):
+            raise TooMany("Too many codes were asked for from this internet connection. Try again tomorrow.")
     whose = _lock_owner(user, phone)
     if not _may_have_another(OneTimeCode.objects.filter(**whose, purpose=purpose), rules.SECRET_LIMITS, now):
         raise TooMany("Several codes were sent. Look at the last SMS, or ask again in a quarter of an hour.")
-    code = _new_code(whose, purpose, subject_id, now)
+    code = _new_code(whose, purpose, subject_id, now, ip)
     enqueue("accounts.tasks.send_one_time_code", str(code.pk))
     return code
 
@@ -157,9 +167,12 @@ def new_token(user: User, purpose: TokenPurpose, now: datetime, ip: str | None =
     )
 
 
-def _new_code(whose: Mapping[str, Any], purpose: CodePurpose, subject_id: str, now: datetime) -> OneTimeCode:
-    OneTimeCode.objects.filter(OPEN, **whose, purpose=purpose, subject_id=subject_id).update(superseded_at=now)
-    return OneTimeCode.objects.create(**whose, purpose=purpose, subject_id=subject_id, expires_at=now + rules.CODE_LIFE)
+def _new_code(
+    whose: Mapping[str, Any], purpose: CodePurpose, subject_id: str, now: datetime, ip: str | None = None
+) -> OneTimeCode:
+    about = {**whose, "purpose": purpose, "subject_id": subject_id}
+    OneTimeCode.objects.filter(OPEN, **about).update(superseded_at=now)
+    return OneTimeCode.objects.create(**about, requested_ip=ip, expires_at=now + rules.CODE_LIFE)
 
 
 def _may_have_another(

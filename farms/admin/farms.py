@@ -300,7 +300,10 @@ class DocumentAdmin(Scoped):
         of_farms, of_applications = selectors.farms_in_scope(user), selectors.applications_in_scope(user)
         if not (of_farms.query.has_filters() or of_applications.query.has_filters()):
             return FarmDocument.objects.all()
-        return FarmDocument.objects.filter(Q(farm__in=of_farms) | Q(application__in=of_applications))
+        theirs = FarmDocument.objects.filter(farm__in=of_farms).values("pk")  # with OR, PostgreSQL reads every document
+        return FarmDocument.objects.filter(
+            pk__in=theirs.union(FarmDocument.objects.filter(application__in=of_applications).values("pk"))
+        )
 
     def get_search_results(
         self, _request: HttpRequest, queryset: QuerySet[FarmDocument], search_term: str

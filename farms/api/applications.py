@@ -60,7 +60,8 @@ class VerifyPhone(ApplicantsDoor):
     def post(self, request: Request) -> Response:
         """Send a code to the phone of somebody who wants to apply. The answer is the same for every number."""
         phone = sent(forms.PhoneToVerify, request)["primary_phone"]
-        secrets.ask_for_code(purpose=CodePurpose.PHONE_VERIFICATION, phone=phone, now=clock.now())
+        ip = origin(request).ip
+        secrets.ask_for_code(purpose=CodePurpose.PHONE_VERIFICATION, phone=phone, ip=ip, now=clock.now())
         return accepted(CODE_SENT)
 
 

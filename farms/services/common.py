@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Any
 
 from django.db import connection
 from django.db.models import Max, QuerySet, Sum
@@ -17,7 +18,7 @@ from core import clock
 from core.errors import InvalidInput, NotAllowed, NotFound
 from core.jobs.services import enqueue_coalesced
 from farms import rules, selectors
-from farms.models import ApplicationEvent, EnrollmentEvent, Farm
+from farms.models import Farm
 from farms.rules import FlockStatus
 
 TICK = timedelta(microseconds=1)  # between two events of one moment, so that they keep their order
@@ -30,9 +31,9 @@ def number(sequence: str, prefix: str, digits: int) -> str:
         return f"{prefix}-{cursor.fetchone()[0]:0{digits}}"
 
 
-def in_order(events: QuerySet[ApplicationEvent] | QuerySet[EnrollmentEvent], now: datetime) -> datetime:
-    """The time of a subject's next event; its row is locked. `now` was read before that lock: of two acts at once the
-    later one may carry the earlier moment, and yet its event is the newest.
+def in_order(events: QuerySet[Any], now: datetime) -> datetime:
+    """The time of a subject's next event or correction; its row is locked. `now` was read before that lock: of two acts
+    at once the later one may carry the earlier moment, and yet its event is the newest.
     """
     last: datetime | None = events.aggregate(last=Max("at"))["last"]
     return now if last is None else max(now, last + TICK)

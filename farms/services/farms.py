@@ -262,14 +262,8 @@ def verify_gps(*, actor: User, location_id: uuid.UUID) -> FarmLocation:
     if not location.gps_verified:
         location.gps_verified = True
         location.save(update_fields=["gps_verified", "updated_at"])
-        point = {"location": location.pk, "latitude": location.latitude, "longitude": location.longitude}
-        _write_down(
-            "farm.verify_gps",
-            actor,
-            location.farm,
-            before=point | {"gps_verified": False},
-            after=point | {"gps_verified": True},
-        )
+        after = {"gps_verified": True, "latitude": location.latitude, "longitude": location.longitude}
+        _write_down("farm.verify_gps", actor, location.farm, before={"gps_verified": False}, after=after)
     return location
 
 
@@ -279,7 +273,8 @@ def remove_location(*, actor: User, location_id: uuid.UUID) -> None:
     location = _location(actor, location_id, Action.KEEP_FARM)
     if location.is_primary:
         raise Conflict("The primary location cannot be removed. Make another one primary first.")
-    removed = {"location": location.pk, **{name: getattr(location, name) for name in PLACE}}
+    removed = {name.removesuffix("_id"): getattr(location, name.removesuffix("_id")) for name in PLACE}
+    removed |= {"constituency": location.constituency.code, "district": location.district and location.district.name}
     location.delete()
     _write_down("farm.remove_location", actor, location.farm, before=removed)
 

@@ -28,7 +28,7 @@ from core.jobs.services import enqueue_many
 from farms import rules, selectors
 from farms.models import Alert, DailyProduction, Flock, MortalityRecord, ProductionCorrection
 from farms.rules import Act, AlertStatus, Cause, FlockStatus, FlockType, Health
-from farms.services.common import birds_in, checked_reason, day_of, farm_for
+from farms.services.common import birds_in, checked_reason, day_of, farm_for, in_order
 
 EGGS = ("good_eggs", "broken_eggs", "dirty_eggs", "small_eggs", "soft_shell_eggs")
 LOSSES = ("birds_died", "birds_sold", "birds_culled")
@@ -258,7 +258,12 @@ def correct_day(
     row.eggs_collected = new.eggs
     row.save(update_fields=[*changed, "eggs_collected", "updated_at"])
     ProductionCorrection.objects.create(
-        production=row, corrected_by=actor, reason=because, before=before, after=after, at=now
+        production=row,
+        corrected_by=actor,
+        reason=because,
+        before=before,
+        after=after,
+        at=in_order(row.corrections.all(), now),
     )
     _after({flock.pk: flock}, [row], now)
     return row

@@ -11,6 +11,7 @@ import pytest
 from django.conf import LazySettings
 from django.test import Client
 
+from accounts import rules as accounts_rules
 from accounts.models import OneTimeCode, User
 from accounts.rules import CODE_ATTEMPTS, Role
 from accounts.tasks import send_one_time_code
@@ -172,6 +173,18 @@ def test_a_code_is_sent_to_any_phone_alike_but_not_too_often(
     post(client, "applications/verify-phone", 429, {"primary_phone": "0207600002"})
 
 
+def test_an_address_has_so_many_codes_sent_and_no_more(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is an SMS that costs, to whatever number."""
+    monkeypatch.setattr(accounts_rules, "ADDRESS_CODE_LIMITS", (accounts_rules.Limit(3, accounts_rules.DAY),))
+    for number in range(3):
+        post(client, "applications/verify-phone", 202, {"primary_phone": f"020760000{number}"})
+    told = post(client, "applications/verify-phone", 429, {"primary_phone": "0207600009"})
+    assert "Try again tomorrow" in told["detail"]
+    client.defaults["REMOTE_ADDR"] = "10.1.2.3"
+    post(client, "applications/verify-phone", 202, {"primary_phone": "0207600009"})
+    assert len(asked("send_one_time_code")) == 4
+
+
 def test_an_officer_does_not_confirm_a_phone_for_somebody(sign_in: SignIn, local: User, client: Client) -> None:
     code = code_for(client, "0207600001")
     post(sign_in(local), "applications", 201, said(1, "BNT") | {"code": code})
@@ -192,6 +205,14 @@ def send_along(client: Client, token: str, status: int, content: bytes = JPEG, k
     answer = client.post(address, content, "image/jpeg")
     assert answer.status_code == status, answer.content
     return answer.json()
+
+
+def test_who_is_approved_at_once_sends_documents_along_too(client: Client) -> None:
+    sent = said(1, "BNT") | {"application_type": "independent", "code": code_for(client, "0207600001")}
+    token = post(client, "applications/apply", 201, sent)["upload_token"]
+    assert FarmApplication.objects.get().status == "approved"
+    send_along(client, token, 201)
+    assert FarmApplication.objects.get().documents.get().kind == "ghana_card"
 
 
 @pytest.fixture

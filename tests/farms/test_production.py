@@ -342,6 +342,22 @@ def test_what_was_recorded_first_may_come_again_after_corrections(flock: Flock) 
             record(flock, **other)
 
 
+def test_of_two_corrections_the_one_that_came_last_is_the_newest(flock: Flock) -> None:
+    """Whatever the clock said that each of them read before it waited for the flock."""
+    row = record(flock, good_eggs=400).kept
+    assert row
+    correct(row, good_eggs=390)
+    production.correct_day(
+        actor=flock.farm.user,
+        production_id=row.pk,
+        record=DayRecord(flock_id=flock.pk, production_date=row.production_date, good_eggs=380),
+        reason="counted again",
+        now=clock.now() - timedelta(minutes=1),
+    )
+    assert [one.before["good_eggs"] for one in row.corrections.order_by("at")] == [400, 390]
+    assert record(flock, good_eggs=400).kept, "what was recorded first"
+
+
 def test_an_upload_that_comes_again_after_corrections_costs_no_more_for_many(
     flock: Flock, django_assert_num_queries: Any
 ) -> None:
